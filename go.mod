@@ -1,0 +1,3 @@
+module github.com/shiplift/shiplift
+
+go 1.26

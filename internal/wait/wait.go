@@ -1,0 +1,131 @@
+// Package wait holds the tool's clock and the one way to wait for something.
+//
+// Nothing in the tool sleeps blindly: a wait watches a condition, has a
+// deadline and a progress rule, and when it ends without success it names what
+// it waited for and the next command to type (invariant I9).
+package wait
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// Clock tells the time and sleeps. The simulator's clock is virtual.
+type Clock interface {
+	Now() time.Time
+	// Sleep returns nil after d, or the context's cause when it ends before.
+	Sleep(ctx context.Context, d time.Duration) error
+}
+
+// Real is the machine's clock.
+type Real struct{}
+
+// Now returns the machine's time.
+func (Real) Now() time.Time { return time.Now() }
+
+// Sleep sleeps on the machine's clock.
+func (Real) Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Spec says what is waited for and for how long.
+type Spec struct {
+	What     say.Text      // "db2 streams from db1"
+	Node     string        // empty for the cluster
+	Deadline time.Duration // must be set
+	Stall    time.Duration // give up when Left has not shrunk for this long; 0 is no such rule
+	Every    time.Duration // between two looks; 100ms when 0
+	Next     string        // the command to type when the wait ends in vain
+}
+
+// Look is what one look at the condition saw.
+type Look struct {
+	Done bool
+	Left float64  // what is still missing (bytes, rows, nodes); must shrink where Spec.Stall is set
+	Says say.Text // shown as progress and, last, in the error
+}
+
+// Error is a wait that ended in vain.
+type Error struct {
+	Spec    Spec
+	Waited  time.Duration
+	Stalled bool // the progress rule ended it, not the deadline
+	Last    say.Text
+}
+
+func (e *Error) Error() string { return e.Say().EN }
+
+// Say tells what was waited for, how long, and what was seen last.
+func (e *Error) Say() say.Text {
+	why := say.F("no success within %s", "%s 内没有成功", e.Spec.Deadline)
+	if e.Stalled {
+		why = say.F("no progress for %s", "%s 内没有进展", e.Spec.Stall)
+	}
+	waited := e.Waited.Round(time.Millisecond)
+	t := say.Text{
+		EN: fmt.Sprintf("waited %s for: %s (%s)", waited, e.Spec.What.EN, why.EN),
+		ZH: fmt.Sprintf("等待 %s：%s（%s）", waited, e.Spec.What.In(say.Chinese), why.ZH),
+	}
+	if !e.Last.IsZero() {
+		t.EN += "; last seen: " + e.Last.EN
+		t.ZH += "；最后看到：" + e.Last.In(say.Chinese)
+	}
+	return t
+}
+
+// For looks until the condition holds. An error from look ends the wait at
+// once; a passing trouble (a server that does not accept yet) belongs in Look.Says.
+// report, if not nil, is called when what is seen changes.
+func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look func(context.Context) (Look, error)) error {
+	if s.Deadline <= 0 {
+		return fmt.Errorf("wait for %q has no deadline", s.What.EN)
+	}
+	every := s.Every
+	if every <= 0 {
+		every = 100 * time.Millisecond
+	}
+	start := clk.Now()
+	best, moved := 0.0, start
+	var last say.Text
+	for n := 0; ; n++ {
+		l, err := look(ctx)
+		if err != nil {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+		if l.Done {
+			return nil
+		}
+		now := clk.Now()
+		if n == 0 || l.Left < best {
+			best, moved = l.Left, now
+		}
+		if report != nil && l.Says != last {
+			report(l.Says)
+		}
+		last = l.Says
+		waited := now.Sub(start)
+		if waited >= s.Deadline {
+			return &Error{Spec: s, Waited: waited, Last: last}
+		}
+		if s.Stall > 0 && now.Sub(moved) >= s.Stall {
+			return &Error{Spec: s, Waited: waited, Stalled: true, Last: last}
+		}
+		if err := clk.Sleep(ctx, min(every, s.Deadline-waited)); err != nil {
+			return err
+		}
+	}
+}
