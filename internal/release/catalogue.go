@@ -52,9 +52,9 @@ type Epoch struct {
 	Within  Scalar[Range]   `yaml:"within"`
 	When    When            `yaml:"when"`
 	Changes Sentence        `yaml:"changes"`
-	// Return says how the old software gets its data back: "free", "copy" (only
-	// by putting a cold copy back) or "never" (a cold copy too, but the vendor
-	// forbids to start the changed data with older software).
+	// Return says how the old software gets its data back: "free" (it reads the
+	// new format), "copy" (only by putting a cold copy back; the vendor does not
+	// speak of another way) or "never" (the vendor forbids it in words).
 	Return string `yaml:"return"`
 	Rule   string `yaml:"rule"`
 }
@@ -87,9 +87,11 @@ type Way struct {
 	Down    bool          `yaml:"down"`
 	When    When          `yaml:"when"`
 	Runbook string        `yaml:"runbook"`
-	Return  bool          `yaml:"reversible"`
-	Rule    string        `yaml:"rule"`
-	Why     Sentence      `yaml:"why"`
+	// No forbids the hop: a way has to go over a stop.
+	No     bool     `yaml:"no"`
+	Return bool     `yaml:"reversible"`
+	Rule   string   `yaml:"rule"`
+	Why    Sentence `yaml:"why"`
 }
 
 // When is a condition on facts: each named fact has one of the values, or,

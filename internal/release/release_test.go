@@ -101,7 +101,7 @@ known_bad:
     use: "2.6"
     why: {en: it leaks, zh: 漏水}
 epochs:
-  - {id: A, first: "2.0", changes: {en: log, zh: 日志}, return: copy}
+  - {id: A, first: "2.0", changes: {en: log, zh: 日志}, return: free}
   - {id: B, first: "3.0", when: {shared: "yes"}, changes: {en: page, zh: 页}, return: never}
 stops:
   - {version: "1.9", accepts: ">=1.9 <2", fact: bridge}
@@ -113,6 +113,7 @@ refusals:
     why: {en: "a library that began at {fact:origin} cannot go to {to}", zh: "起始版本为 {fact:origin} 的库不能升级到 {to}"}
 paths:
   - {from: "<1.9", to: ">=1 <2", runbook: small, reversible: true}
+  - {from: "1.95", to: ">=3", when: {origin: "<1.5"}, no: true}
   - {from: ">=1.9", to: ">=2", runbook: big, reversible: true}
 `
 
@@ -137,6 +138,7 @@ func TestSolve(t *testing.T) {
 		"refuses by a rule":             {from: "1.5", to: "2.0", facts: Facts{"origin": "0.9", "sealed": "yes"}, want: `refuse R-1 a library that began at 0.9 cannot go to 2.0`},
 		"the rule's range has an end":   {from: "1.9", to: "2.0", facts: Facts{"origin": "1.1", "sealed": "yes"}, want: `ok: 2.0 big [A] true`},
 		"nothing to do":                 {from: "2.0", to: "2.0", want: `ok:`},
+		"a forbidden hop has no way":    {from: "1.95", to: "3.0", facts: Facts{"origin": "1.2"}, want: `refuse  there is no known way from 1.95 to 3.0`},
 		"no way back":                   {from: "3.0", to: "2.0", want: `refuse  a way back from 3.0 to 2.0 is not described: restore the backup that was made before the upgrade`},
 		"no way":                        {from: "0.5", to: "0.9", want: `refuse  there is no known way from 0.5 to 0.9`},
 	}

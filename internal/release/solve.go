@@ -175,7 +175,7 @@ func (c *Catalogue) way(from, to Version, f Facts) (Way, bool) {
 			same = same && from.Part(i) == to.Part(i)
 		}
 		if same {
-			return w, true
+			return w, !w.No
 		}
 	}
 	return Way{}, false
@@ -186,7 +186,7 @@ func (c *Catalogue) hop(w Way, from, to Version, q Question) Hop {
 	h.Why = w.Why.text(Question{From: from, To: to, Facts: q.Facts})
 	for _, e := range c.Crossed(from, to, q.Facts) {
 		h.Epochs = append(h.Epochs, e.ID)
-		if e.Return == "never" {
+		if e.Return != "free" {
 			h.Reversible = false
 		}
 	}
