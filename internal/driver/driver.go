@@ -67,7 +67,10 @@ func (o *Observation) Node(name string) *Node {
 
 // Driver knows one product. Observe, checks and Verify only read what belongs
 // to the user. Plan is pure: the same observation and request give the same
-// plan, byte for byte; it does not fill Engine, ClusterID and Observed.
+// plan, byte for byte; it fills neither Format, Engine, ClusterID, Driver, Cluster,
+// Request nor Observed, Facts and Before: Make does. A plan ends its apply phase
+// with a step of kind plan.VerifyKind, which Verify carries out, and then the
+// gate plan.CommitGate; both are carried out by run, without an Action.
 //
 // Observe returns an error only when nothing at all can be said; a node that
 // does not answer is a Node with Reachable false. Errors for people are *say.Problem.

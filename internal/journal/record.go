@@ -23,6 +23,7 @@ const (
 	Turn    Kind = "turn"    // from here on the run goes back (rollback): Reason
 	Skipped Kind = "skipped" // Step's undo was left for later or for good: Error says why, Owed whether it is still to do
 	Note    Kind = "note"    // something a report should hold
+	Left    Kind = "left"    // a process left the run in State; Step and Error say why
 	End     Kind = "end"     // State is final
 )
 

@@ -63,8 +63,11 @@ type Step struct {
 	Rule     string            `json:"rule,omitempty"` // rules of the vendor's manual that put it here
 }
 
-// GateKind is the kind of every step that is a gate.
-const GateKind = "gate"
+// Kinds of steps that run carries out itself, for every driver.
+const (
+	GateKind   = "gate"   // a place where the run waits
+	VerifyKind = "verify" // the driver's Verify; a blocking finding fails the step
+)
 
 // Gate is a place where the run waits, or may never return.
 type Gate struct {
@@ -112,10 +115,20 @@ type Plan struct {
 	Observed  string  `json:"observed"` // digest of Facts
 	Facts     []Fact  `json:"facts"`
 	Steps     []Step  `json:"steps"` // in an order that respects Needs
-	// Before is each node's health when the plan was made; verify compares with it (I7).
-	Before map[string]string `json:"before,omitempty"`
+	// Before is how each node was when the plan was made: verify compares with
+	// it (I7), rollback restores it (I5).
+	Before map[string]NodeState `json:"before,omitempty"`
 	// Remarks are told before the steps: what the operator should know.
 	Remarks []say.Text `json:"remarks,omitempty"`
+}
+
+// NodeState is how a node was when the plan was made.
+type NodeState struct {
+	Role      string `json:"role"`
+	Running   string `json:"running"`
+	Installed string `json:"installed"`
+	Health    string `json:"health"`
+	Healthy   bool   `json:"healthy"`
 }
 
 // Duration is a time.Duration that reads and writes as "1m30s".

@@ -1,0 +1,149 @@
+package drivertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// ErrDead is what a process gets that was killed: from then on it can change
+// nothing, write nothing and learn nothing.
+var ErrDead = errors.New("the tool was killed")
+
+// Death kills the tool at one point: before or after its n-th command, message
+// to a server, or journal record. At 0 it never comes.
+type Death struct {
+	At    int  // counted from 1
+	After bool // the deed happened, its answer never came
+
+	mu    sync.Mutex
+	count int
+	dead  bool
+}
+
+// Count returns how many points were passed.
+func (d *Death) Count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.count
+}
+
+// Dead reports whether the tool was killed.
+func (d *Death) Dead() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dead
+}
+
+// pass counts a point. It tells whether the deed happens and whether its answer arrives.
+func (d *Death) pass() (happens, answered bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
+		return false, false
+	}
+	d.count++
+	if d.count != d.At {
+		return true, true
+	}
+	d.dead = true
+	return d.After, false
+}
+
+// Hosts wraps all machines of a set.
+func (d *Death) Hosts(set host.Set) host.Set {
+	out := make(host.Set, len(set))
+	for name, h := range set {
+		out[name] = &mortalHost{h, d}
+	}
+	return out
+}
+
+type mortalHost struct {
+	host.Host
+	d *Death
+}
+
+func (m *mortalHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
+	happens, answered := m.d.pass()
+	if !happens {
+		return host.Result{}, ErrDead
+	}
+	res, err := m.Host.Run(ctx, c)
+	if !answered {
+		return host.Result{}, ErrDead
+	}
+	return res, err
+}
+
+func (m *mortalHost) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if m.d.Dead() {
+		return nil, ErrDead
+	}
+	c, err := m.Host.Dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &mortalConn{c, m.d}, nil
+}
+
+type mortalConn struct {
+	net.Conn
+	d *Death
+}
+
+func (c *mortalConn) Write(b []byte) (int, error) {
+	happens, answered := c.d.pass()
+	if !happens {
+		_ = c.Conn.Close()
+		return 0, ErrDead
+	}
+	n, err := c.Conn.Write(b)
+	if !answered {
+		return n, ErrDead // the server has the message; the connection ends with the process
+	}
+	return n, err
+}
+
+func (c *mortalConn) Read(b []byte) (int, error) {
+	if c.d.Dead() {
+		_ = c.Conn.Close()
+		return 0, io.EOF
+	}
+	return c.Conn.Read(b)
+}
+
+// Memory is a journal in memory that outlives the process that writes it.
+type Memory struct {
+	Records []journal.Record
+	d       *Death
+}
+
+var _ run.Log = (*Memory)(nil)
+
+// Append keeps records unless the tool is dead.
+func (m *Memory) Append(_ context.Context, records ...journal.Record) error {
+	happens, answered := true, true
+	if m.d != nil {
+		happens, answered = m.d.pass()
+	}
+	if happens {
+		for i := range records {
+			records[i].Seq = len(m.Records) + 1
+			m.Records = append(m.Records, records[i])
+		}
+	}
+	if !answered {
+		return ErrDead
+	}
+	return nil
+}
+
+// Barrier has no copies to wait for.
+func (m *Memory) Barrier(context.Context, ...string) error { return nil }
