@@ -1,0 +1,334 @@
+package gbase8a
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Generation tells the two layouts of V95 apart (spec section 1).
+type Generation string
+
+// The generations. On V952 gcware runs on the coordinators and belongs to
+// gcluster_services; on V953 it is a cluster of its own under gcware_services.
+const (
+	V952 Generation = "v952"
+	V953 Generation = "v953"
+)
+
+// The words of a module cell (spec section 4.5).
+const (
+	Open        = "OPEN"
+	Close       = "CLOSE"
+	Offline     = "OFFLINE"
+	Failure     = "FAILURE"
+	Unavailable = "UNAVAILABLE"
+)
+
+// Row is one node in one of gcadmin's tables. A cell that the table does not have is empty.
+type Row struct {
+	Name         string
+	IP           string
+	Distribution string
+	Gcware       string // V952: in the coordinator table; V953: in the gcware table
+	Gcluster     string
+	Gnode        string
+	Syncserver   string
+	DataState    string
+}
+
+// VC is a row of the virtual cluster table.
+type VC struct{ Name, Distribution, Comment string }
+
+// Status is what gcadmin (or gcadmin showcluster …) said.
+type Status struct {
+	State        string // ACTIVE or LOCKED; ACTIVE alone proves nothing (G07)
+	Mode         string // "" in the root view of several virtual clusters
+	GcwareTable  bool   // there is a GCWARE table of its own: V953
+	Gcware       []Row  // the rows with a gcware cell, whichever table holds them
+	Coordinators []Row
+	Data         []Row
+	Free         []Row
+	VCs          []VC
+	VCNames      []string // from the footer; nil without one
+	Footer       bool
+}
+
+// Generation is decided by the tables that were printed.
+func (s *Status) Generation() Generation {
+	if s.GcwareTable {
+		return V953
+	}
+	return V952
+}
+
+var (
+	ansi      = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]`)
+	stateLine = regexp.MustCompile(`^CLUSTER STATE:\s+(\S+)\s*$`)
+	modeLine  = regexp.MustCompile(`^(?:VIRTUAL )?CLUSTER MODE:\s+(\S+)\s*$`)
+	vcFooter  = regexp.MustCompile(`^(\d+) virtual cluster(?:s)?(?::\s*(.*))?$`)
+)
+
+// ParseStatus reads gcadmin's tables by their header names; ANSI colours around
+// values are taken away first. What is cut off or of an unknown shape is an
+// error: half a table must not look like a smaller cluster.
+func ParseStatus(out string) (*Status, error) {
+	p := &statusParser{st: &Status{}}
+	for n, line := range splitLines(ansi.ReplaceAllString(out, "")) {
+		if err := p.line(strings.TrimRight(line, " \t\r")); err != nil {
+			return nil, fmt.Errorf("gcadmin line %d: %w", n+1, err)
+		}
+	}
+	if err := p.finish(); err != nil {
+		return nil, fmt.Errorf("gcadmin: %w", err)
+	}
+	return p.st, nil
+}
+
+// statusParser walks over the lines; title and header are of the table it is in.
+type statusParser struct {
+	st     *Status
+	title  string
+	header []string
+	rows   int
+	closed bool // the last line was a rule
+}
+
+func (p *statusParser) line(line string) error {
+	switch {
+	case line == "":
+		return p.leave()
+	case strings.Trim(line, "=") == "" || strings.Trim(line, "-") == "":
+		p.closed = true
+		return nil
+	case strings.HasPrefix(line, "|"):
+		err := p.row(line)
+		p.closed = false
+		return err
+	}
+	if m := stateLine.FindStringSubmatch(line); m != nil {
+		p.st.State = m[1]
+		return nil
+	}
+	if m := modeLine.FindStringSubmatch(line); m != nil {
+		p.st.Mode = m[1]
+		return nil
+	}
+	if err := p.leave(); err != nil {
+		return err
+	}
+	if m := vcFooter.FindStringSubmatch(line); m != nil {
+		return p.footer(m[1], m[2])
+	}
+	return nil // banners and counts of nodes
+}
+
+func (p *statusParser) footer(count, list string) error {
+	want, err := strconv.Atoi(count)
+	if err != nil {
+		return fmt.Errorf("footer counts %q virtual clusters", count)
+	}
+	p.st.Footer = true
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			p.st.VCNames = append(p.st.VCNames, name)
+		}
+	}
+	if len(p.st.VCNames) != want {
+		return fmt.Errorf("footer counts %d virtual clusters and names %d", want, len(p.st.VCNames))
+	}
+	return nil
+}
+
+func (p *statusParser) row(line string) error {
+	if !strings.HasSuffix(line, "|") || len(line) < 2 {
+		return fmt.Errorf("row is cut off: %q", line)
+	}
+	cells := strings.Split(line[1:len(line)-1], "|")
+	for i := range cells {
+		cells[i] = strings.TrimSpace(cells[i])
+	}
+	switch {
+	case len(cells) == 1 && strings.Contains(cells[0], "INFORMATION"):
+		if err := p.leave(); err != nil {
+			return err
+		}
+		p.title = cells[0]
+		return nil
+	case p.title == "":
+		return fmt.Errorf("row outside a table: %q", line)
+	case p.header == nil:
+		p.header = cells
+		return p.checkHeader()
+	case len(cells) != len(p.header):
+		return fmt.Errorf("row has %d cells under a header of %d: %q", len(cells), len(p.header), line)
+	}
+	p.rows++
+	return p.add(cells)
+}
+
+// wants are the columns that must be there for the table to mean anything.
+func (p *statusParser) wants() []string {
+	switch p.title {
+	case "GBASE GCWARE CLUSTER INFORMATION":
+		return []string{"NodeName", "IpAddress", "gcware"}
+	case "GBASE COORDINATOR CLUSTER INFORMATION":
+		return []string{"NodeName", "IpAddress", "gcluster", "DataState"}
+	case "GBASE DATA CLUSTER INFORMATION":
+		return []string{"NodeName", "IpAddress", "gnode", "syncserver", "DataState"}
+	case "GBASE CLUSTER FREE DATA NODE INFORMATION":
+		return []string{"NodeName", "IpAddress", "gnode", "syncserver", "DataState"}
+	case "GBASE VIRTUAL CLUSTER INFORMATION":
+		return []string{"VcName"}
+	}
+	return nil
+}
+
+func (p *statusParser) checkHeader() error {
+	want := p.wants()
+	if want == nil {
+		return fmt.Errorf("unknown table %q", p.title)
+	}
+	for _, w := range want {
+		if !slices.Contains(p.header, w) {
+			return fmt.Errorf("table %q has no column %s", p.title, w)
+		}
+	}
+	return nil
+}
+
+func (p *statusParser) add(cells []string) error {
+	at := func(name string) string {
+		if i := slices.Index(p.header, name); i >= 0 {
+			return cells[i]
+		}
+		return ""
+	}
+	if p.title == "GBASE VIRTUAL CLUSTER INFORMATION" {
+		p.st.VCs = append(p.st.VCs, VC{at("VcName"), at("DistributionId"), at("comment")})
+		return nil
+	}
+	r := Row{Name: at("NodeName"), IP: at("IpAddress"), Distribution: at("DistributionId"), Gcware: at("gcware"),
+		Gcluster: at("gcluster"), Gnode: at("gnode"), Syncserver: at("syncserver"), DataState: at("DataState")}
+	if r.Name == "" || r.IP == "" {
+		return fmt.Errorf("row of table %q has no name or no address", p.title)
+	}
+	switch p.title {
+	case "GBASE GCWARE CLUSTER INFORMATION":
+		p.st.GcwareTable = true
+		p.st.Gcware = append(p.st.Gcware, r)
+	case "GBASE COORDINATOR CLUSTER INFORMATION":
+		p.st.Coordinators = append(p.st.Coordinators, r)
+		if r.Gcware != "" {
+			p.st.Gcware = append(p.st.Gcware, r)
+		}
+	case "GBASE DATA CLUSTER INFORMATION":
+		p.st.Data = append(p.st.Data, r)
+	default:
+		p.st.Free = append(p.st.Free, r)
+	}
+	return nil
+}
+
+// leave ends the table the parser is in; one that ended inside itself is an error.
+func (p *statusParser) leave() error {
+	if p.title == "" {
+		return nil
+	}
+	title := p.title
+	if p.rows == 0 {
+		return fmt.Errorf("table %q ends without a row", title)
+	}
+	if !p.closed {
+		return fmt.Errorf("table %q ends without its last rule", title)
+	}
+	p.title, p.header, p.rows = "", nil, 0
+	return nil
+}
+
+func (p *statusParser) finish() error {
+	if err := p.leave(); err != nil {
+		return err
+	}
+	switch {
+	case p.st.State == "":
+		return fmt.Errorf("no line \"CLUSTER STATE:\"")
+	case len(p.st.Coordinators)+len(p.st.Data)+len(p.st.Gcware)+len(p.st.Free) == 0:
+		return fmt.Errorf("no node in any table")
+	}
+	return nil
+}
+
+var eventCount = regexp.MustCompile(`(?m)^(?:Vc e|E)vent count:\s*(\d+)`)
+
+// ParseEventCount reads the count of showddlevent, showdmlevent and
+// showdmlstorageevent. The list below it is cut at 16 events, the count is not
+// [A]; an output without the line is an error, never zero.
+func ParseEventCount(out string) (int, error) {
+	m := eventCount.FindStringSubmatch(ansi.ReplaceAllString(out, ""))
+	if m == nil {
+		return 0, fmt.Errorf("no line \"Event count:\" in %q", clip(out))
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0, fmt.Errorf("event count %q is not a number", m[1])
+	}
+	return n, nil
+}
+
+// Lock is an entry of gcadmin showlock.
+type Lock struct{ Name, Owner, Content string }
+
+// permanent reports the event locks that a healthy cluster always holds (spec section 4.6).
+func (l Lock) permanent() bool { return strings.HasPrefix(l.Name, "gc-event-lock") }
+
+// ParseLocks reads the table of gcadmin showlock; lines without cells are no locks.
+func ParseLocks(out string) ([]Lock, error) {
+	var header []string
+	var locks []Lock
+	for _, line := range splitLines(ansi.ReplaceAllString(out, "")) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "|") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if len(cells) < 2 {
+			continue // the title
+		}
+		if header == nil {
+			header = cells
+			for i := range header {
+				header[i] = strings.ToLower(header[i])
+			}
+			continue
+		}
+		if len(cells) != len(header) {
+			return nil, fmt.Errorf("showlock: row has %d cells under a header of %d: %q", len(cells), len(header), line)
+		}
+		at := func(name string) string {
+			if i := slices.Index(header, name); i >= 0 {
+				return cells[i]
+			}
+			return ""
+		}
+		locks = append(locks, Lock{at("lock name"), at("owner"), at("content")})
+	}
+	if header == nil && !strings.Contains(strings.ToLower(out), "lock") {
+		return nil, fmt.Errorf("showlock said nothing about locks: %q", clip(out))
+	}
+	return locks, nil
+}
+
+// clip shortens a text for an error.
+func clip(s string) string {
+	s = strings.TrimSpace(s)
+	if r := []rune(s); len(r) > 200 {
+		return string(r[:200]) + "…"
+	}
+	return s
+}

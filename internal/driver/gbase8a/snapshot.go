@@ -1,0 +1,124 @@
+package gbase8a
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Snapshot is a gcware snapshot: the term and the index of the consensus log it holds.
+type Snapshot struct {
+	Term  uint64 `json:"term"`
+	Index uint64 `json:"index"`
+}
+
+func (s Snapshot) String() string { return fmt.Sprintf("SNAPSHOT.%d.%d", s.Term, s.Index) }
+
+// Compare orders by term and then by index, as numbers (G01): as text 99 would
+// lie behind 142 and a wrong baseline would make a false success.
+func (s Snapshot) Compare(o Snapshot) int {
+	return cmp.Or(cmp.Compare(s.Term, o.Term), cmp.Compare(s.Index, o.Index))
+}
+
+// foreign reports a snapshot that cannot follow base in one log: the term went
+// down while the index went up (G14).
+func (s Snapshot) foreign(base Snapshot) bool { return s.Term < base.Term && s.Index > base.Index }
+
+// SnapshotDir is what lies in a gcware node's snapshot directory.
+type SnapshotDir struct {
+	Complete []Snapshot // oldest first
+	Running  []Snapshot // flushes in progress (".s"), or left behind by a crash
+	Redo     []uint64   // indexes of the REDOLOG files
+	RedoSize int64      // bytes in all REDOLOG files together; a hint for the report, never a proof
+	Unknown  []string   // entries of no known name; told, never an error
+	Changed  float64    // newest time of change of a ".s" entry, seconds since 1970
+}
+
+// Newest is the newest complete snapshot; one in progress never counts (G11).
+func (d SnapshotDir) Newest() (Snapshot, bool) {
+	if len(d.Complete) == 0 {
+		return Snapshot{}, false
+	}
+	return d.Complete[len(d.Complete)-1], true
+}
+
+var (
+	snapshotName = regexp.MustCompile(`^SNAPSHOT\.([0-9]+)\.([0-9]+)(\.s)?$`)
+	redoName     = regexp.MustCompile(`^REDOLOG\.([0-9]+)$`)
+)
+
+// ListSnapshots is the command that lists a gcware node's snapshot directory;
+// ParseSnapshots reads what it prints. `ll` is an alias that a plain command
+// does not have, and ls has no stable layout (spec section 2).
+func ListSnapshots(gcwareBase string) []string {
+	return []string{"find", SnapshotPath(gcwareBase), "-mindepth", "1", "-maxdepth", "1", "-printf", `%y %s %T@ %f\n`}
+}
+
+// SnapshotPath is the snapshot directory under a gcware base.
+func SnapshotPath(gcwareBase string) string { return gcwareBase + "/data/gcware" }
+
+// ParseSnapshots reads lines such as "d 69 1671783540.0 SNAPSHOT.142.37977".
+func ParseSnapshots(out string) (SnapshotDir, error) {
+	var d SnapshotDir
+	for n, line := range splitLines(out) {
+		f := strings.SplitN(line, " ", 4)
+		if len(f) != 4 || f[3] == "" {
+			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: want \"type size time name\", got %q", n+1, line)
+		}
+		size, err := strconv.ParseInt(f[1], 10, 64)
+		if err != nil {
+			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: size %q is not a number", n+1, f[1])
+		}
+		changed, err := strconv.ParseFloat(f[2], 64)
+		if err != nil {
+			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: time %q is not a number", n+1, f[2])
+		}
+		d.add(f[0], size, changed, f[3])
+	}
+	slices.SortFunc(d.Complete, Snapshot.Compare)
+	slices.SortFunc(d.Running, Snapshot.Compare)
+	slices.Sort(d.Redo)
+	slices.Sort(d.Unknown)
+	return d, nil
+}
+
+func (d *SnapshotDir) add(kind string, size int64, changed float64, name string) {
+	switch m, r := snapshotName.FindStringSubmatch(name), redoName.FindStringSubmatch(name); {
+	case name == "GCWARE_META.A" || name == "GCWARE_META.B":
+		return
+	case m != nil && kind == "d":
+		term, errT := strconv.ParseUint(m[1], 10, 64)
+		index, errI := strconv.ParseUint(m[2], 10, 64)
+		if errT != nil || errI != nil { // more digits than a log position can have
+			d.Unknown = append(d.Unknown, name)
+			return
+		}
+		if m[3] == "" {
+			d.Complete = append(d.Complete, Snapshot{term, index})
+			return
+		}
+		d.Running = append(d.Running, Snapshot{term, index})
+		d.Changed = max(d.Changed, changed)
+	case r != nil && kind == "f":
+		index, err := strconv.ParseUint(r[1], 10, 64)
+		if err != nil {
+			d.Unknown = append(d.Unknown, name)
+			return
+		}
+		d.Redo, d.RedoSize = append(d.Redo, index), d.RedoSize+size
+	default:
+		d.Unknown = append(d.Unknown, name)
+	}
+}
+
+// splitLines returns the lines of out without line ends; none for an empty text.
+func splitLines(out string) []string {
+	out = strings.TrimRight(strings.ReplaceAll(out, "\r\n", "\n"), "\n")
+	if out == "" {
+		return nil
+	}
+	return strings.Split(out, "\n")
+}
