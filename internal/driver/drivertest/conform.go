@@ -1,0 +1,248 @@
+package drivertest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// Conform is the suite that the actions of every driver pass, step by step of
+// the plan that w's request leads to: probe, do, probe, do again, probe, undo,
+// probe, undo again; then killed at each command of do and of undo, found by
+// the probe, brought to its end. stride thins the kill points out (1: all).
+func Conform(t testing.TB, open func(testing.TB) World, stride int) {
+	t.Helper()
+	first := newWalk(t, open(t))
+	for i := range first.plan.Steps {
+		step := first.plan.Steps[i]
+		a, ok := first.w.Driver.Action(step.Kind)
+		if !ok {
+			if step.Kind != plan.GateKind && step.Kind != plan.VerifyKind {
+				t.Fatalf("step %s: the driver has no action %q", step.ID, step.Kind)
+			}
+			continue
+		}
+		if err := first.through(t, a, step); err != nil {
+			t.Fatalf("step %s: %v", step.ID, err)
+		}
+		kills := &killer{open: open, index: i, step: step, stride: max(1, stride)}
+		kills.run(t)
+	}
+	if err := first.w.Truth(); err != nil {
+		t.Errorf("after all steps: %v", err)
+	}
+}
+
+// walk carries the steps of a plan out one after another, without a journal.
+type walk struct {
+	w     World
+	plan  *plan.Plan
+	memos map[string]driver.Memo
+}
+
+func newWalk(t testing.TB, w World) *walk {
+	t.Helper()
+	o, err := w.Driver.Observe(t.Context(), w.Env)
+	if err != nil {
+		t.Fatalf("observe: %v", err)
+	}
+	p, err := driver.Make(w.Driver, w.Env.Inventory, o, w.Request, "test")
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	return &walk{w: w, plan: p, memos: map[string]driver.Memo{}}
+}
+
+func (k *walk) target(step plan.Step, d *Death) driver.Target {
+	env := k.w.Env
+	if d != nil {
+		env.Hosts = d.Hosts(env.Hosts)
+	}
+	return driver.Target{
+		Env: env, Plan: k.plan, Step: step, Memo: k.memos[step.ID],
+		MemoOf: func(id string) driver.Memo { return k.memos[id] },
+		Report: func(say.Text) {},
+	}
+}
+
+func (k *walk) prepare(t testing.TB, a driver.Action, step plan.Step) error {
+	memo, err := a.Prepare(t.Context(), k.target(step, nil))
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	k.memos[step.ID] = memo
+	return nil
+}
+
+func (k *walk) probe(t testing.TB, a driver.Action, step plan.Step, want ...driver.Standing) (driver.Standing, error) {
+	got, err := a.Probe(t.Context(), k.target(step, nil))
+	if err != nil {
+		return got, fmt.Errorf("probe: %w", err)
+	}
+	for _, w := range want {
+		if got == w {
+			return got, nil
+		}
+	}
+	return got, fmt.Errorf("probe says %q, want one of %q", got, want)
+}
+
+// through is the whole life of a step that nothing disturbs; it ends done.
+func (k *walk) through(t testing.TB, a driver.Action, step plan.Step) error {
+	ctx := t.Context()
+	if err := k.prepare(t, a, step); err != nil {
+		return err
+	}
+	if step.Class != plan.ReadOnly {
+		if _, err := k.probe(t, a, step, driver.NotApplied); err != nil {
+			return fmt.Errorf("before do: %w", err)
+		}
+	}
+	for _, when := range []string{"do", "do again"} {
+		if err := a.Do(ctx, k.target(step, nil)); err != nil {
+			return fmt.Errorf("%s: %w", when, err)
+		}
+		if step.Class == plan.ReadOnly {
+			continue
+		}
+		if _, err := k.probe(t, a, step, driver.Applied); err != nil {
+			return fmt.Errorf("after %s: %w", when, err)
+		}
+	}
+	if step.Class != plan.Reversible {
+		return nil
+	}
+	for _, when := range []string{"undo", "undo again"} {
+		if err := a.Undo(ctx, k.target(step, nil)); err != nil {
+			return fmt.Errorf("%s: %w", when, err)
+		}
+		if _, err := k.probe(t, a, step, driver.NotApplied); err != nil {
+			return fmt.Errorf("after %s: %w", when, err)
+		}
+	}
+	if err := k.prepare(t, a, step); err != nil {
+		return err
+	}
+	if err := a.Do(ctx, k.target(step, nil)); err != nil {
+		return fmt.Errorf("do after undo: %w", err)
+	}
+	return nil
+}
+
+// upTo does the steps before the one at index, and prepares that one.
+func (k *walk) upTo(t testing.TB, index int) (driver.Action, error) {
+	for i := range index {
+		step := k.plan.Steps[i]
+		a, ok := k.w.Driver.Action(step.Kind)
+		if !ok {
+			continue
+		}
+		if err := k.prepare(t, a, step); err != nil {
+			return nil, fmt.Errorf("step %s: %w", step.ID, err)
+		}
+		if err := a.Do(t.Context(), k.target(step, nil)); err != nil {
+			return nil, fmt.Errorf("step %s: do: %w", step.ID, err)
+		}
+	}
+	step := k.plan.Steps[index]
+	a, _ := k.w.Driver.Action(step.Kind)
+	return a, k.prepare(t, a, step)
+}
+
+// killer kills the tool in one step, at each point of it.
+type killer struct {
+	open   func(testing.TB) World
+	index  int
+	step   plan.Step
+	stride int
+}
+
+func (k *killer) run(t testing.TB) {
+	t.Helper()
+	k.each(t, "do", k.inDo)
+	if k.step.Class == plan.Reversible {
+		k.each(t, "undo", k.inUndo)
+	}
+}
+
+func (k *killer) each(t testing.TB, name string, one func(testing.TB, *Death) error) {
+	t.Helper()
+	points := -1
+	for at := 0; points < 0 || at <= points; at += k.stride {
+		for _, after := range []bool{false, true} {
+			d := &Death{At: at, After: after}
+			if err := one(t, d); err != nil {
+				t.Fatalf("step %s: killed in %s at point %d of %d (after the deed: %t): %v", k.step.ID, name, at, points, after, err)
+			}
+			if at == 0 {
+				points = d.Count()
+				break
+			}
+		}
+	}
+}
+
+func (k *killer) inDo(t testing.TB, d *Death) error {
+	w := newWalk(t, k.open(t))
+	a, err := w.upTo(t, k.index)
+	if err != nil {
+		return err
+	}
+	err = a.Do(t.Context(), w.target(k.step, d))
+	if err != nil && !d.Dead() {
+		return fmt.Errorf("do: %w", err)
+	}
+	return w.recover(t, a, k.step)
+}
+
+// recover is what run does with a step that it finds started (I2).
+func (k *walk) recover(t testing.TB, a driver.Action, step plan.Step) error {
+	standing, err := k.probe(t, a, step, driver.Applied, driver.NotApplied, driver.Half)
+	if err != nil {
+		return fmt.Errorf("after the death: %w", err)
+	}
+	if standing == driver.Half && step.Class == plan.Reversible {
+		if err := a.Undo(t.Context(), k.target(step, nil)); err != nil {
+			return fmt.Errorf("undo of a half-done step: %w", err)
+		}
+		if _, err := k.probe(t, a, step, driver.NotApplied); err != nil {
+			return fmt.Errorf("after undo of a half-done step: %w", err)
+		}
+	}
+	if standing != driver.Applied {
+		if err := a.Do(t.Context(), k.target(step, nil)); err != nil {
+			return fmt.Errorf("do after the death: %w", err)
+		}
+	}
+	if step.Class != plan.ReadOnly {
+		if _, err := k.probe(t, a, step, driver.Applied); err != nil {
+			return fmt.Errorf("after do after the death: %w", err)
+		}
+	}
+	return k.w.Truth()
+}
+
+func (k *killer) inUndo(t testing.TB, d *Death) error {
+	w := newWalk(t, k.open(t))
+	a, err := w.upTo(t, k.index)
+	if err != nil {
+		return err
+	}
+	if err := a.Do(t.Context(), w.target(k.step, nil)); err != nil {
+		return fmt.Errorf("do: %w", err)
+	}
+	if err := a.Undo(t.Context(), w.target(k.step, d)); err != nil && !d.Dead() {
+		return fmt.Errorf("undo: %w", err)
+	}
+	if err := a.Undo(t.Context(), w.target(k.step, nil)); err != nil {
+		return fmt.Errorf("undo after the death: %w", err)
+	}
+	if _, err := w.probe(t, a, k.step, driver.NotApplied); err != nil {
+		return errors.Join(err, w.w.Truth())
+	}
+	return w.w.Truth()
+}
