@@ -157,7 +157,7 @@ func dd(c *Call) int {
 	data := c.stdin
 	if in, has := arg["if"]; has {
 		var err error
-		if in == "/dev/zero" {
+		if in == "/dev/zero" || in == "/dev/null" {
 			data = nil
 		} else if data, err = c.ReadFile(in); err != nil {
 			return c.Fail(1, "dd: failed to open '%s': %s", in, errText(err))
@@ -629,10 +629,15 @@ func statTool(c *Call) int {
 		out := strings.NewReplacer("%%", "%", "%s", fmt.Sprint(n.bytes()), "%a", fmt.Sprintf("%o", n.mode), "%A", rights(n),
 			"%U", c.Machine.userName(n.uid), "%G", c.Machine.groupName(n.gid), "%u", fmt.Sprint(n.uid), "%g", fmt.Sprint(n.gid),
 			"%Y", fmt.Sprint(n.modTime().Unix()), "%y", n.modTime().Format("2006-01-02 15:04:05.000000000 -0700"),
-			"%F", kindWord(n), "%n", name, "%h", "1", "%i", "1", "%N", "'"+name+"'").Replace(format)
+			"%F", kindWord(n), "%n", name, "%f", fmt.Sprintf("%x", rawMode(n)), "%h", "1", "%i", "1", "%N", "'"+name+"'").Replace(format)
 		c.Print(out + nl)
 	}
 	return code
+}
+
+// rawMode is st_mode of inode(7).
+func rawMode(n *inode) uint32 {
+	return n.mode | map[byte]uint32{kindFile: 0o100000, kindDir: 0o040000, kindLink: 0o120000}[n.kind]
 }
 
 func unescape(s string) string {

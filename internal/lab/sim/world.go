@@ -94,6 +94,7 @@ func New(seed uint64) *World {
 	}
 	w.random = rand.New(w.pcg)
 	registerCore(w.defs)
+	registerScripts(w.defs)
 	return w
 }
 
