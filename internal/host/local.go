@@ -1,0 +1,136 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Local is the machine that the tool itself runs on.
+type Local struct {
+	Node string
+	Dir  string   // where commands start; the login's home when empty, as with ssh
+	Env  []string // the tool's own environment when nil
+	// Grace is how long a command that is ended has for itself between SIGTERM
+	// and SIGKILL, and how long output is awaited that a child left in the
+	// background still holds open.
+	Grace time.Duration
+}
+
+// NewLocal is this machine under the name of a node.
+func NewLocal(node string) *Local { return &Local{Node: node, Grace: 2 * time.Second} }
+
+var _ Host = (*Local)(nil)
+
+// Name returns the node's name.
+func (l *Local) Name() string { return l.Node }
+
+// Close has nothing to give back.
+func (l *Local) Close() error { return nil }
+
+// Dial connects from this machine.
+func (l *Local) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, network, addr)
+}
+
+// Run runs c in a process group of its own, so that what it started ends with it.
+func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
+	if err := checkArgv(c.Argv); err != nil {
+		return Result{}, &UnreachableError{Node: l.Node, Addr: "local", Err: err}
+	}
+	if err := ctx.Err(); err != nil {
+		return Result{}, &UnreachableError{Node: l.Node, Addr: "local", Err: context.Cause(ctx)}
+	}
+	ctx, stop := bounded(ctx, c.Timeout)
+	defer stop(nil)
+
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Dir, cmd.Env = l.Dir, l.Env
+	if cmd.Dir == "" {
+		cmd.Dir, _ = os.UserHomeDir() // without a home the tool's own directory will do
+	}
+	if c.Stdin != nil {
+		cmd.Stdin = &stdin{Reader: c.Stdin, failed: stop}
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = l.Grace
+	if err := cmd.Start(); err != nil {
+		return Result{}, l.notStarted(c.Argv, err)
+	}
+	err := cmd.Wait()
+	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
+	if ctx.Err() != nil && !cmd.ProcessState.Success() {
+		// The leader is gone; members of its group that ignored SIGTERM are not.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return res, &EndedError{Node: l.Node, Argv: c.Argv, Gone: true, Err: context.Cause(ctx)}
+	}
+	if code := exitCode(cmd.ProcessState); code != 0 {
+		return res, &ExitError{Node: l.Node, Argv: c.Argv, Code: code, Stdout: res.Stdout, Stderr: res.Stderr}
+	}
+	if err != nil && ctx.Err() != nil { // status 0, but it was fed only a part of its input
+		return res, &EndedError{Node: l.Node, Argv: c.Argv, Gone: true, Err: context.Cause(ctx)}
+	}
+	return res, nil
+}
+
+// notStarted answers as the shell of an ssh login does when there is nothing
+// to run: 127, or 126 when there is something that cannot be run.
+func (l *Local) notStarted(argv []string, err error) error {
+	code := 126
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		code = 127
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOEXEC):
+	default:
+		return &UnreachableError{Node: l.Node, Addr: "local", Err: err}
+	}
+	return &ExitError{Node: l.Node, Argv: argv, Code: code, Stderr: []byte(err.Error())}
+}
+
+func exitCode(st *os.ProcessState) int {
+	if ws, ok := st.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return st.ExitCode()
+}
+
+// bounded adds a command's own timeout to ctx.
+func bounded(ctx context.Context, timeout time.Duration) (context.Context, context.CancelCauseFunc) {
+	ctx, stop := context.WithCancelCause(ctx)
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	if timeout < 0 {
+		return ctx, stop
+	}
+	cause := fmt.Errorf("no end within %s: %w", timeout, context.DeadlineExceeded)
+	ctx, free := context.WithTimeoutCause(ctx, timeout, cause)
+	return ctx, func(err error) { stop(err); free() }
+}
+
+// stdin ends the command when what it is fed cannot be read: an error taken
+// for the end of the input would make a half file look like a whole one.
+type stdin struct {
+	io.Reader
+	failed context.CancelCauseFunc
+}
+
+func (s *stdin) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed(fmt.Errorf("read the input: %w", err))
+	}
+	return n, err
+}
