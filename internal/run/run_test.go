@@ -16,6 +16,7 @@ import (
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 )
 
@@ -31,7 +32,7 @@ func toyWorld(nodes int, wrap func(host.Host) host.Host) drivertest.World {
 	}
 	return drivertest.World{
 		Driver:  drivertest.Toy{},
-		Env:     driver.Env{Hosts: hosts, Inventory: inv, Clock: drivertest.NewClock(), Serial: true},
+		Env:     driver.Env{Hosts: hosts, Inventory: inv, Clock: rehearse.NewClock(), Serial: true},
 		Request: plan.Request{To: "2.0", Mode: "rolling"},
 		Truth:   func() error { return onePrimary(real) },
 	}
@@ -50,9 +51,9 @@ func onePrimary(hosts host.Set) error {
 	return nil
 }
 
-func begin(t *testing.T, w drivertest.World) *drivertest.Story {
+func begin(t *testing.T, w drivertest.World) *rehearse.Story {
 	t.Helper()
-	s, err := drivertest.Begin(t.Context(), w)
+	s, err := rehearse.Begin(t.Context(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func TestARunGoesToTheGateCommitAndBackOrOn(t *testing.T) {
 			}
 			out, err = s.Work(t.Context(), verb, nil)
 			if err != nil || out.State != want.state {
-				t.Fatalf("%s: %+v, %v\n%s", verb, out, err, drivertest.Transcript(s.Log.Records))
+				t.Fatalf("%s: %+v, %v\n%s", verb, out, err, rehearse.Transcript(s.Log.Records))
 			}
 			if diff := cmp.Diff(slices.Repeat([]string{want.runs}, 3), releases(w)); diff != "" {
 				t.Error(diff)
@@ -183,7 +184,7 @@ func TestALinkThatBreaksIsProbedAndTriedAgain(t *testing.T) {
 			s := begin(t, w)
 			out, err := s.Work(t.Context(), "apply", nil)
 			if err != nil || out.State != run.Upgraded {
-				t.Fatalf("%+v, %v\n%s", out, err, drivertest.Transcript(s.Log.Records))
+				t.Fatalf("%+v, %v\n%s", out, err, rehearse.Transcript(s.Log.Records))
 			}
 			if broken != 1 {
 				t.Fatal("the link never broke")
@@ -226,7 +227,7 @@ func TestUnknownStandingNeedsAPerson(t *testing.T) {
 	t.Parallel()
 	w := toyWorld(2, nil)
 	s := begin(t, w)
-	d := &drivertest.Death{At: 1 << 30}
+	d := &rehearse.Death{At: 1 << 30}
 	if _, err := s.Work(t.Context(), "apply", d); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestUnknownStandingNeedsAPerson(t *testing.T) {
 	w = s.World
 	for at := 1; ; at++ {
 		s = begin(t, w)
-		_, _ = s.Work(t.Context(), "apply", &drivertest.Death{At: at})
+		_, _ = s.Work(t.Context(), "apply", &rehearse.Death{At: at})
 		if last := s.Log.Records[len(s.Log.Records)-1]; last.Kind == journal.Intent && last.Step == "cluster/switch" {
 			break
 		}
@@ -274,7 +275,7 @@ func TestRollbackGoesPastANodeThatIsDownAndFinishesItLater(t *testing.T) {
 	}
 	down.Down = false
 	if out, err = s.Work(t.Context(), "rollback", nil); err != nil || out.State != run.RolledBack {
-		t.Fatalf("%+v, %v\n%s", out, err, drivertest.Transcript(s.Log.Records))
+		t.Fatalf("%+v, %v\n%s", out, err, rehearse.Transcript(s.Log.Records))
 	}
 	if diff := cmp.Diff(slices.Repeat([]string{"1.0/1.0"}, 3), releases(w)); diff != "" {
 		t.Error(diff)
@@ -377,7 +378,7 @@ func TestCtrlCTwiceCancelsAndResumeProbes(t *testing.T) {
 	}
 	lost := slices.ContainsFunc(s.Log.Records, func(r journal.Record) bool { return r.Kind == journal.Outcome && r.Result == journal.Lost })
 	if !lost {
-		t.Errorf("the cancelled step is not recorded as lost:\n%s", drivertest.Transcript(s.Log.Records))
+		t.Errorf("the cancelled step is not recorded as lost:\n%s", rehearse.Transcript(s.Log.Records))
 	}
 	if out, err = s.Work(t.Context(), "resume", nil); err != nil || out.State != run.Upgraded {
 		t.Fatalf("%+v, %v", out, err)
@@ -429,7 +430,7 @@ func TestAJournalThatCannotBeWrittenStopsTheRunBeforeTheNextChange(t *testing.T)
 var errFull = errors.New("no space left on device")
 
 type fullLog struct {
-	*drivertest.Memory
+	*rehearse.Memory
 	room int
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/say"
 )
 
@@ -57,7 +58,7 @@ func newWalk(t testing.TB, w World) *walk {
 	return &walk{w: w, plan: p, memos: map[string]driver.Memo{}}
 }
 
-func (k *walk) target(step plan.Step, d *Death) driver.Target {
+func (k *walk) target(step plan.Step, d *rehearse.Death) driver.Target {
 	env := k.w.Env
 	if d != nil {
 		env.Hosts = d.Hosts(env.Hosts)
@@ -169,12 +170,12 @@ func (k *killer) run(t testing.TB) {
 	}
 }
 
-func (k *killer) each(t testing.TB, name string, one func(testing.TB, *Death) error) {
+func (k *killer) each(t testing.TB, name string, one func(testing.TB, *rehearse.Death) error) {
 	t.Helper()
 	points := -1
 	for at := 0; points < 0 || at <= points; at += k.stride {
 		for _, after := range []bool{false, true} {
-			d := &Death{At: at, After: after}
+			d := &rehearse.Death{At: at, After: after}
 			if err := one(t, d); err != nil {
 				t.Fatalf("step %s: killed in %s at point %d of %d (after the deed: %t): %v", k.step.ID, name, at, points, after, err)
 			}
@@ -186,7 +187,7 @@ func (k *killer) each(t testing.TB, name string, one func(testing.TB, *Death) er
 	}
 }
 
-func (k *killer) inDo(t testing.TB, d *Death) error {
+func (k *killer) inDo(t testing.TB, d *rehearse.Death) error {
 	w := newWalk(t, k.open(t))
 	a, err := w.upTo(t, k.index)
 	if err != nil {
@@ -226,7 +227,7 @@ func (k *walk) recover(t testing.TB, a driver.Action, step plan.Step) error {
 	return k.w.Truth()
 }
 
-func (k *killer) inUndo(t testing.TB, d *Death) error {
+func (k *killer) inUndo(t testing.TB, d *rehearse.Death) error {
 	w := newWalk(t, k.open(t))
 	a, err := w.upTo(t, k.index)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
 )
 
 func toys(d driver.Driver) func(testing.TB) drivertest.World {
@@ -17,7 +18,7 @@ func toys(d driver.Driver) func(testing.TB) drivertest.World {
 		inv, hosts := drivertest.ToyCluster(3, "1.0")
 		return drivertest.World{
 			Driver:  d,
-			Env:     driver.Env{Hosts: hosts, Inventory: inv, Clock: drivertest.NewClock(), Serial: true},
+			Env:     driver.Env{Hosts: hosts, Inventory: inv, Clock: rehearse.NewClock(), Serial: true},
 			Request: plan.Request{To: "2.0", Mode: "rolling"},
 			Truth:   func() error { return nil },
 		}

@@ -1,0 +1,112 @@
+// Package rehearse carries runs out on practice clusters: a world, an operator
+// who types verbs, a tool that dies, faults that strike. The conformance
+// harness, the simulation and the verb rehearse are built from it.
+package rehearse
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// World is a fresh practice cluster for one case. Env is Serial and its clock
+// virtual, so that the same case always goes the same way.
+type World struct {
+	Driver  driver.Driver
+	Env     driver.Env
+	Request plan.Request
+	// Truth is asked after each case, from what the simulator knows and not
+	// from what the tool believes: two primaries, lost writes, rules broken.
+	Truth func() error
+	// Accept are the one-way gates the case crosses besides commit.
+	Accept []string
+	// Sim is the simulated room in which faults can be planted; nil when there is none.
+	Sim *sim.World
+}
+
+// Story is one case: what is done to a world, with the tool killed on the way.
+type Story struct {
+	World World
+	Log   *Memory
+}
+
+// Begin observes, plans and starts a run.
+func Begin(ctx context.Context, w World) (*Story, error) {
+	o, err := w.Driver.Observe(ctx, w.Env)
+	if err != nil {
+		return nil, fmt.Errorf("observe: %w", err)
+	}
+	p, err := driver.Make(w.Driver, w.Env.Inventory, o, w.Request, "test")
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	s := &Story{World: w, Log: &Memory{}}
+	if _, err := run.Start(ctx, s.Log, "run", p, nil, w.Env.Clock.Now()); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Work lets a new process take the run up, which dies as d says; nil d never dies.
+func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, error) {
+	trail, err := run.Read(s.Log.Records)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	opts := run.Options{Verb: verb, Accept: s.World.Accept, Parallel: 1}
+	if verb == "commit" {
+		opts.Accept = append([]string{plan.CommitGate}, opts.Accept...)
+	}
+	env := s.World.Env
+	s.Log.d = d
+	if d != nil {
+		env.Hosts = d.Hosts(env.Hosts)
+	}
+	r := &run.Runner{Driver: s.World.Driver, Env: env, Log: s.Log, Trail: trail, Options: opts}
+	out, err := r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
+	s.Log.d = nil
+	return out, err
+}
+
+// Wants works until the run stands at want, as an operator would type the same
+// verb again, and asks the truth.
+func (s *Story) Wants(ctx context.Context, verb string, want run.State) error {
+	var out run.Outcome
+	for range 3 {
+		var err error
+		if out, err = s.Work(ctx, verb, nil); err != nil {
+			return fmt.Errorf("%s: %w", verb, err)
+		}
+		if out.State == want {
+			return s.World.Truth()
+		}
+	}
+	return fmt.Errorf("%s ended %s at step %q: %s (gate %q)", verb, out.State, out.Step, out.Why.EN, out.Gate)
+}
+
+// Transcript prints records as a person would note them down.
+func Transcript(records []journal.Record) string {
+	var b strings.Builder
+	for _, r := range records {
+		fmt.Fprintf(&b, "%4d %-8s", r.Seq, r.Kind)
+		for _, w := range []string{r.Verb, r.Step, string(r.Result), r.Standing, r.State, r.Reason} {
+			if w != "" {
+				b.WriteString(" " + w)
+			}
+		}
+		if r.Undo {
+			b.WriteString(" (undo)")
+		}
+		if r.Error != nil {
+			b.WriteString(" — " + r.Error.EN)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
