@@ -34,8 +34,11 @@ func (d *Death) Count() int {
 	return d.count
 }
 
-// Dead reports whether the tool was killed.
+// Dead reports whether the tool was killed; a nil Death never kills.
 func (d *Death) Dead() bool {
+	if d == nil {
+		return false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.dead

@@ -1,0 +1,66 @@
+package proof_test
+
+import (
+	"context"
+	"flag"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/rehearse"
+)
+
+var (
+	seeds = flag.Int("seeds", 300, "seeded runs of each case")
+	seed0 = flag.Uint64("seed0", 1, "the first seed")
+	only  = flag.String("case", "", "play only the cases whose name contains this")
+)
+
+// TestSim plays every case with seeds seed0… and faults (make sim).
+func TestSim(t *testing.T) {
+	t.Parallel()
+	for _, c := range cases() {
+		if !strings.Contains(c.Name, *only) {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			finals := playAll(t, c)
+			t.Logf("%d runs, %.0f a second: %v", *seeds, float64(*seeds)/time.Since(began).Seconds(), finals)
+		})
+	}
+}
+
+// playAll plays a case with all seeds on all cores and stops at the first that fails.
+func playAll(t *testing.T, c rehearse.Case) map[string]int {
+	t.Helper()
+	var mu sync.Mutex
+	finals := map[string]int{}
+	var next, failed atomic.Uint64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for failed.Load() == 0 {
+				i := next.Add(1) - 1
+				if i >= uint64(*seeds) {
+					return
+				}
+				p, err := rehearse.Play(context.Background(), c, *seed0+i)
+				if err != nil {
+					failed.Add(1)
+					t.Errorf("%v\n%s", err, p.Tell())
+					return
+				}
+				mu.Lock()
+				finals[string(p.Final)]++
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return finals
+}
