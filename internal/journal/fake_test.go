@@ -77,7 +77,7 @@ func (f *fake) exec(argv []string, stdin string) (string, int) {
 	switch argv[0] {
 	case "sh":
 		return f.script(argv, stdin)
-	case "true", "mkdir":
+	case "true", "mkdir", "chmod":
 		return "", 0
 	case "cat":
 		s, ok := f.files[argv[len(argv)-1]]
@@ -86,10 +86,13 @@ func (f *fake) exec(argv []string, stdin string) (string, int) {
 		}
 		return s, 0
 	case "test":
-		if _, ok := f.files[argv[2]]; ok {
+		if _, ok := f.files[argv[2]]; ok || argv[2] == "." {
 			return "", 0
 		}
 		return "", 1
+	case "rm":
+		delete(f.files, argv[len(argv)-1])
+		return "", 0
 	case "mv":
 		from, to := argv[len(argv)-2], argv[len(argv)-1]
 		f.files[to] = f.files[from]

@@ -75,14 +75,31 @@ func (l *Lease) renew(ctx context.Context) bool {
 			return took
 		}
 	}
-	if l.left() <= 0 {
-		l.lose(&say.Problem{
-			Text: say.F("the lease could not be renewed on any node for %s; the work was stopped", "租约在任何节点上都无法续期已达 %s，操作已停止", l.opt.patience()),
-			Next: say.F("check the connections, then: shiplift resume", "检查网络连接，然后执行：shiplift resume"),
-			Err:  ErrLost,
-		})
-	}
+	l.loseIfLate()
 	return false
+}
+
+// tick renews in Serial mode when it is time. A simulated clock may have made a
+// long step since: what would have been renewed meanwhile still is, unless
+// somebody has taken it over.
+func (l *Lease) tick(ctx context.Context) {
+	if l.Err() != nil || l.left() > l.opt.patience()-l.opt.TTL/3 {
+		return
+	}
+	if !l.round(context.WithoutCancel(ctx)) {
+		l.loseIfLate()
+	}
+}
+
+func (l *Lease) loseIfLate() {
+	if l.left() > 0 || l.Err() != nil {
+		return
+	}
+	_ = l.lose(&say.Problem{
+		Text: say.F("the lease could not be renewed on any node for %s; the work was stopped", "租约在任何节点上都无法续期已达 %s，操作已停止", l.opt.patience()),
+		Next: say.F("check the connections, then: shiplift resume", "检查网络连接，然后执行：shiplift resume"),
+		Err:  ErrLost,
+	})
 }
 
 // round renews on all nodes and reports whether one took it. A node that hangs
@@ -215,13 +232,6 @@ func (g *guarded) notStarted(err error) error {
 		return err
 	}
 	return &host.UnreachableError{Node: g.Name(), Addr: "lease", Err: err}
-}
-
-// tick renews in Serial mode when it is time.
-func (l *Lease) tick(ctx context.Context) {
-	if l.Err() == nil && l.left() <= l.opt.patience()-l.opt.TTL/3 {
-		l.renew(context.WithoutCancel(ctx))
-	}
 }
 
 func (st *leased) fence() int64 {

@@ -86,7 +86,7 @@ func Use(name string, f File, clk wait.Clock) (*Journal, error) {
 	}
 	if l.Torn > 0 {
 		if err := errors.Join(f.Truncate(l.Size), f.Sync()); err != nil {
-			return nil, storeProblem(name, "cut the torn tail off", err)
+			return nil, storeProblem(name, "repair", err)
 		}
 	}
 	return &Journal{name: name, clk: clk, f: f, records: l.Records, marks: l.marks}, nil
@@ -281,10 +281,14 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+var opZH = map[string]string{
+	"create": "创建", "open": "打开", "read": "读取", "write": "写入", "sync": "落盘", "list": "列出", "lock": "锁定", "repair": "修复",
+}
+
 // storeProblem tells a person what is wrong with a file on the control machine.
 func storeProblem(path, op string, err error) error {
 	p := &say.Problem{Place: path, Err: err,
-		Text: say.F("cannot %s the journal", "无法操作日志（%s）", op),
+		Text: say.Text{EN: "cannot " + op + " the journal", ZH: "无法" + opZH[op] + "日志"},
 		Next: say.F("use another directory: --state-dir DIR (or set XDG_STATE_HOME)", "改用其他目录：--state-dir 目录（或设置 XDG_STATE_HOME）")}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -326,3 +326,12 @@ func BenchmarkAppendMemory(b *testing.B) {
 		}
 	}
 }
+
+func TestEveryOperationHasItsChineseName(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"create", "open", "read", "write", "sync", "list", "lock", "repair"} {
+		if say.Of(storeProblem("p", op, errors.New("x"))).ZH != "p：无法"+opZH[op]+"日志：x" || opZH[op] == "" {
+			t.Error(op)
+		}
+	}
+}

@@ -584,19 +584,23 @@ func (l *Lease) sorted(m map[string]grant) []string {
 
 // each calls fn for all nodes: in order when Serial, else a few at a time.
 func (l *Lease) each(nodes []string, fn func(node string) error) error {
+	limit := 64
 	if l.opt.Serial || len(nodes) == 1 {
-		var errs []error
-		for _, n := range nodes {
-			errs = append(errs, fn(n))
-		}
-		return first(errs...)
+		limit = 1
 	}
-	return atOnce(nodes, 64, fn)
+	return atOnce(nodes, limit, fn)
 }
 
 // atOnce calls fn for all names, at most limit at a time, and waits for all.
+// With limit 1 it does so in their order, on the caller's goroutine.
 func atOnce(names []string, limit int, fn func(string) error) error {
 	errs := make([]error, len(names))
+	if limit == 1 {
+		for i, n := range names {
+			errs[i] = fn(n)
+		}
+		return first(errs...)
+	}
 	slots := make(chan struct{}, limit)
 	var wg sync.WaitGroup
 	for i, n := range names {

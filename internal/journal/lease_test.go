@@ -417,6 +417,11 @@ func TestASerialLeaseIsRenewedByItsCommands(t *testing.T) {
 			if !strings.Contains(m["db1"].files[LeaseFile(inv, "db1")], `"renewals":11,`) {
 				t.Errorf("lease: %s", m["db1"].files[LeaseFile(inv, "db1")])
 			}
+			time.Sleep(time.Hour)
+			if _, err := l.Hosts()["db1"].Run(ctx, host.Change("true")); err != nil {
+				return err
+			}
+			m["db1"].set(true, false)
 			time.Sleep(DefaultTTL)
 			_, err := l.Hosts()["db1"].Run(ctx, host.Change("true"))
 			return err
