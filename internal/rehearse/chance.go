@@ -142,6 +142,10 @@ func (p *player) say(format string, args ...any) {
 func (p *player) play(ctx context.Context) error {
 	verb, failures := "apply", 0
 	for p.out.Processes = 1; p.out.Processes <= maxProcesses; p.out.Processes++ {
+		// A tool that died behind its last record has left nothing to do.
+		if p.out.Final = p.story.Final(); p.out.Final != "" {
+			return nil
+		}
 		p.out.Verbs = append(p.out.Verbs, verb)
 		out, err := p.story.Work(ctx, verb, p.death)
 		died := p.death.Dead()

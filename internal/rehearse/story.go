@@ -74,6 +74,15 @@ func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, e
 	return out, err
 }
 
+// Final returns how the run ended; "" while it is open.
+func (s *Story) Final() run.State {
+	trail, err := run.Read(s.Log.Records)
+	if err != nil {
+		return ""
+	}
+	return trail.Final
+}
+
 // Wants works until the run stands at want, as an operator would type the same
 // verb again, and asks the truth.
 func (s *Story) Wants(ctx context.Context, verb string, want run.State) error {
