@@ -33,6 +33,7 @@ type World struct {
 // Story is one case: what is done to a world, with the tool killed on the way.
 type Story struct {
 	World World
+	Plan  *plan.Plan
 	Log   *Memory
 }
 
@@ -46,7 +47,7 @@ func Begin(ctx context.Context, w World) (*Story, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	s := &Story{World: w, Log: &Memory{}}
+	s := &Story{World: w, Plan: p, Log: &Memory{}}
 	if _, err := run.Start(ctx, s.Log, "run", p, nil, w.Env.Clock.Now()); err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func Begin(ctx context.Context, w World) (*Story, error) {
 
 // Work lets a new process take the run up, which dies as d says; nil d never dies.
 func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, error) {
-	trail, err := run.Read(s.Log.Records)
+	trail, err := run.Fold(s.Plan, s.Log.Records)
 	if err != nil {
 		return run.Outcome{}, err
 	}
@@ -76,11 +77,11 @@ func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, e
 
 // Final returns how the run ended; "" while it is open.
 func (s *Story) Final() run.State {
-	trail, err := run.Read(s.Log.Records)
-	if err != nil {
+	last := s.Log.Records[len(s.Log.Records)-1]
+	if last.Kind != journal.End {
 		return ""
 	}
-	return trail.Final
+	return run.State(last.State)
 }
 
 // Wants works until the run stands at want, as an operator would type the same

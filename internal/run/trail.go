@@ -72,7 +72,12 @@ func Read(records []journal.Record) (*Trail, error) {
 	if err := json.Unmarshal(records[0].Plan, &p); err != nil {
 		return nil, fmt.Errorf("read the plan in the journal: %w", err)
 	}
-	t := newTrail(records[0].Run, &p, records[0].Time)
+	return Fold(&p, records)
+}
+
+// Fold folds the records of a run whose plan, as Begin holds it, is p.
+func Fold(p *plan.Plan, records []journal.Record) (*Trail, error) {
+	t := newTrail(records[0].Run, p, records[0].Time)
 	for i := range records {
 		if err := t.add(&records[i]); err != nil {
 			return nil, fmt.Errorf("record %d: %w", records[i].Seq, err)
