@@ -25,6 +25,8 @@ type fake struct {
 	hang  bool
 	lose  int // that many changing commands do their work and then lose the connection
 	runs  []string
+
+	stderr []byte // of the last command that was fenced
 }
 
 func (f *fake) set(down, hang bool) {
@@ -61,13 +63,14 @@ func (f *fake) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.stderr = nil
 	out, code := f.exec(c.Argv, string(stdin))
 	if c.Effect == host.Changes && f.lose > 0 {
 		f.lose--
 		return host.Result{}, errors.New("connection lost")
 	}
 	if code != 0 {
-		return host.Result{}, &host.ExitError{Node: f.name, Argv: c.Argv, Code: code, Stdout: []byte(out), Stderr: []byte(out)}
+		return host.Result{}, &host.ExitError{Node: f.name, Argv: c.Argv, Code: code, Stdout: []byte(out), Stderr: f.stderr}
 	}
 	return host.Result{Stdout: []byte(out)}, nil
 }
@@ -117,7 +120,8 @@ func (f *fake) script(argv []string, stdin string) (string, int) {
 	case FenceScript:
 		cmd, why, code := sim.Fence(argv[4:])
 		if code != 0 {
-			return why, code
+			f.stderr = []byte(why)
+			return "", code
 		}
 		return f.exec(cmd, stdin)
 	}

@@ -32,7 +32,8 @@ type copyRead struct {
 // Find reads the copies of the newest run on all nodes that answer, and this
 // machine's own journal, verifies each and returns the longest. Histories that
 // went different ways are a *DivergedError. It returns nil when nobody knows of
-// a run. It only reads.
+// a run. It only reads; who means to go on with the run holds the lease before,
+// so that what is found stays the last word.
 func (s Store) Find(ctx context.Context, hosts host.Set, inv *cluster.Inventory, serial bool) (*Found, error) {
 	local, err := s.List()
 	if err != nil {

@@ -52,6 +52,15 @@ func (h Hash) Short() string { return hex.EncodeToString(h[:4]) }
 // MarshalText writes 64 hexadecimal digits.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
+// UnmarshalText reads 64 hexadecimal digits.
+func (h *Hash) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(h) {
+		return fmt.Errorf("%q is not a hash of %d digits", b, 2*len(h))
+	}
+	_, err := hex.Decode(h[:], b)
+	return err
+}
+
 // Position is a place in a history. Two histories that hold the same position
 // are the same up to there.
 type Position struct {

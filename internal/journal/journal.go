@@ -97,7 +97,8 @@ func (j *Journal) Name() string { return j.name }
 
 // Append makes the records durable before it returns: one write, one sync. It
 // sets Seq, and Time where it is zero. After a failure the journal is closed
-// for good: what is on disk is only known after it was read again.
+// for good: what is on disk is only known after it was read again. The context
+// is not heeded: an outcome is to be recorded also when the run was cancelled.
 func (j *Journal) Append(_ context.Context, rs ...Record) error {
 	if len(rs) == 0 {
 		return nil

@@ -335,3 +335,16 @@ func TestEveryOperationHasItsChineseName(t *testing.T) {
 		}
 	}
 }
+
+func TestAPositionSurvivesJSON(t *testing.T) {
+	t.Parallel()
+	l, err := Parse("j", bytesOf(t, 2))
+	must(t, err)
+	b, err := json.Marshal(l.Head())
+	must(t, err)
+	var p Position
+	must(t, json.Unmarshal(b, &p))
+	if !l.Holds(p) || json.Unmarshal([]byte(`{"hash":"abc"}`), &p) == nil {
+		t.Fatalf("%s became %v", b, p)
+	}
+}

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/wait"
@@ -430,4 +432,110 @@ func TestASerialLeaseIsRenewedByItsCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestTheScriptsWorkWithoutFlock(t *testing.T) {
+	t.Parallel()
+	bin, home := t.TempDir(), t.TempDir()
+	for _, tool := range []string{"sh", "dirname", "mkdir", "rmdir", "cat", "dd", "mv", "sleep", "echo"} {
+		at, err := exec.LookPath(tool)
+		must(t, err)
+		must(t, os.Symlink(at, filepath.Join(bin, tool)))
+	}
+	h := &host.Local{Node: "db1", Dir: home, Env: []string{"PATH=" + bin}, Grace: time.Second}
+	swap := func(want, next string) error {
+		_, err := h.Run(context.Background(), host.Change(filepath.Join(bin, "sh"), "-c", LeaseScript, "shiplift-lease", "s/lease", want, next, "2"))
+		return err
+	}
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			switch err := swap("", fmt.Sprintf(`{"fence":%d,"held":true,}`, i)); {
+			case err == nil:
+				won.Add(1)
+			case !host.IsExit(err, leaseOther):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Fatalf("%d of 8 swaps won", won.Load())
+	}
+	if _, err := os.Stat(filepath.Join(home, "s", "lease.mutex")); err == nil {
+		t.Fatal("the lock was left behind")
+	}
+	line, err := host.ReadFile(context.Background(), h, "s/lease")
+	must(t, err)
+	fence := line[len(`{"fence":`)] - '0'
+	if _, err := Fenced(h, "s/lease", int64(fence)).Run(context.Background(), host.Change("echo", "ran")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Fenced(h, "s/lease", 99).Run(context.Background(), host.Change("echo", "ran")); !errors.Is(err, host.ErrFenced) {
+		t.Fatal(err)
+	}
+}
+
+// Both implementations of the scripts answer the same.
+func TestTheSimulatedScriptsAnswerAsTheRealOnes(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	shell := shells(t, "db1")["db1"]
+	fakeSet, _ := fakes("db1")
+	lease := func(args ...string) host.Cmd {
+		return host.Change(append([]string{"sh", "-c", LeaseScript, "shiplift-lease", "s/lease"}, args...)...)
+	}
+	fence := func(args ...string) host.Cmd {
+		return host.Change(append([]string{"sh", "-c", FenceScript, "shiplift-fence", "s/lease"}, args...)...)
+	}
+	held, freed := `{"fence":3,"held":true,"x":"a'b $c \\n"}`, `{"fence":3,"held":false,"x":"a'b"}`
+	steps := []struct {
+		says string
+		cmd  host.Cmd
+	}{
+		{"fenced before there is a lease", fence("3", "true")},
+		{"not what is wanted: absent", lease("x", held, "0")},
+		{"taken", lease("", held, "2")},
+		{"taken again", lease("", held, "2")},
+		{"the same once more", lease(held, held, "0")},
+		{"our fence", fence("3", "true")},
+		{"a part of the number", fence("33", "true")},
+		{"another number", fence("4", "true")},
+		{"released", lease(held, freed, "0")},
+		{"nothing runs under a released lease", fence("3", "true")},
+		{"content", host.Read("cat", "s/lease")},
+	}
+	for _, s := range steps {
+		a, errA := shell.Run(ctx, s.cmd)
+		b, errB := fakeSet["db1"].Run(ctx, s.cmd)
+		if d := cmp.Diff(outcome(a, errA), outcome(b, errB)); d != "" {
+			t.Fatalf("%s: shell -, simulated +\n%s", s.says, d)
+		}
+	}
+}
+
+func outcome(r host.Result, err error) string {
+	var ee *host.ExitError
+	if errors.As(err, &ee) {
+		return fmt.Sprintf("status %d: %s", ee.Code, ee.Stdout)
+	}
+	return fmt.Sprintf("%v: %s", err, r.Stdout)
+}
+
+func BenchmarkFence(b *testing.B) {
+	set, inv := host.Set{"db1": &host.Local{Node: "db1", Dir: b.TempDir()}}, inventory("db1")
+	l, err := Acquire(context.Background(), set, inv, operator("ann", 1), "x", LeaseOptions{Clock: wait.Real{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, h := range map[string]host.Host{"bare": set["db1"], "fenced": Fenced(set["db1"], LeaseFile(inv, "db1"), l.Fence())} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := h.Run(context.Background(), host.Change("true")); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Self is the process that asks for a lease, and how it tells whether another
@@ -51,13 +54,20 @@ func bootID() string {
 	return strings.TrimSpace(string(boot)) + "/" + ns
 }
 
+// alive asks the kernel first: with hidepid (proc(5)) the processes of other
+// users exist although /proc does not show them.
 func alive(pid int, start uint64) bool {
-	now, err := startTime(pid)
-	if err != nil {
-		return !os.IsNotExist(err)
+	if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+		return false
 	}
-	return start == 0 || now == start
+	now, err := startTime(pid)
+	if errors.Is(err, errZombie) {
+		return false
+	}
+	return err != nil || start == 0 || now == start
 }
+
+var errZombie = errors.New("the process has ended")
 
 // startTime reads field 22 of /proc/PID/stat: clock ticks between boot and the
 // start of the process (proc(5)). A zombie no longer works, so it counts as gone.
@@ -76,7 +86,7 @@ func startTime(pid int) (uint64, error) {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	if fields[0] == "Z" || fields[0] == "X" {
-		return 0, os.ErrNotExist
+		return 0, errZombie
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }
