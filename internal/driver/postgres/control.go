@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+)
+
+// lsn is a position in the write-ahead log.
+type lsn uint64
+
+func (l lsn) String() string { return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) }
+
+// parseLSN reads "16/B374D848"; an empty text is 0.
+func parseLSN(s string) (lsn, error) {
+	if s == "" {
+		return 0, nil
+	}
+	hi, lo, ok := strings.Cut(s, "/")
+	h, err1 := strconv.ParseUint(hi, 16, 32)
+	l, err2 := strconv.ParseUint(lo, 16, 32)
+	if !ok || err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("%q is not a WAL position", s)
+	}
+	return lsn(h<<32 | l), nil
+}
+
+// dbState is the state in the control file (src/include/catalog/pg_control.h).
+type dbState uint32
+
+const (
+	stateStartup dbState = iota
+	stateShutDown
+	stateShutDownInRecovery
+	stateShuttingDown
+	stateCrashRecovery
+	stateArchiveRecovery
+	stateInProduction
+)
+
+func (s dbState) String() string {
+	names := [...]string{"starting up", "shut down", "shut down in recovery", "shutting down",
+		"in crash recovery", "in archive recovery", "in production"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return "state " + strconv.Itoa(int(s))
+}
+
+// control is what the driver needs of global/pg_control. It is read as bytes
+// because a site's package may come without pg_controldata.
+type control struct {
+	SystemID      uint64
+	Version       uint32
+	Catalog       uint32
+	State         dbState
+	Checkpoint    lsn // where the newest checkpoint record starts
+	Redo          lsn
+	Timeline      uint32
+	MinRecovery   lsn
+	BlockSize     uint32
+	SegmentSize   uint32
+	ChecksumsMode uint32 // 0: off
+}
+
+// Offsets of ControlFileData on 64-bit little-endian machines. The layout has
+// been the same since PostgreSQL 13 (pg_control_version 1300) up to 17.
+const (
+	controlVersion = 1300
+	controlCRC     = 288
+	// ControlBytes is how much of pg_control the driver reads.
+	ControlBytes = 296
+)
+
+// parseControl reads the head of global/pg_control and checks its CRC.
+func parseControl(b []byte) (control, error) {
+	if len(b) < controlCRC+4 {
+		return control{}, fmt.Errorf("pg_control is cut off: %d bytes", len(b))
+	}
+	le := binary.LittleEndian
+	if v := le.Uint32(b[8:]); v != controlVersion {
+		return control{}, fmt.Errorf("pg_control has version %d; releases 13 to 17 have %d", v, controlVersion)
+	}
+	if got, want := crc32.Checksum(b[:controlCRC], crc32.MakeTable(crc32.Castagnoli)), le.Uint32(b[controlCRC:]); got != want {
+		return control{}, fmt.Errorf("pg_control is damaged or was read while it was written: CRC %08x, recorded %08x", got, want)
+	}
+	return control{
+		SystemID:      le.Uint64(b),
+		Version:       le.Uint32(b[8:]),
+		Catalog:       le.Uint32(b[12:]),
+		State:         dbState(le.Uint32(b[16:])),
+		Checkpoint:    lsn(le.Uint64(b[32:])),
+		Redo:          lsn(le.Uint64(b[40:])),
+		Timeline:      le.Uint32(b[48:]),
+		MinRecovery:   lsn(le.Uint64(b[136:])),
+		BlockSize:     le.Uint32(b[216:]),
+		SegmentSize:   le.Uint32(b[228:]),
+		ChecksumsMode: le.Uint32(b[252:]),
+	}, nil
+}
+
+// pidFile is what the driver needs of postmaster.pid (src/include/utils/pidfile.h).
+type pidFile struct {
+	PID    int
+	Data   string
+	Port   string
+	Status string // "ready", "standby", "starting", "stopping"; empty while it is being written
+}
+
+// parsePidFile reads postmaster.pid. A single-user backend writes its pid with a minus.
+func parsePidFile(s string) (pidFile, error) {
+	lines := strings.Split(s, "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
+	if err != nil || pid == 0 {
+		return pidFile{}, fmt.Errorf("postmaster.pid starts with %q, not a process id", lines[0])
+	}
+	if pid < 0 {
+		return pidFile{}, fmt.Errorf("a single-user server (process %d) uses the data directory", -pid)
+	}
+	p := pidFile{PID: pid}
+	for i, at := range map[int]*string{1: &p.Data, 3: &p.Port, 7: &p.Status} {
+		if i < len(lines) {
+			*at = strings.TrimSpace(lines[i])
+		}
+	}
+	return p, nil
+}
