@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,10 +48,15 @@ type lab struct {
 	cfg host.SSHConfig
 }
 
-func newLab(t *testing.T, m sshd.OSMachine) *lab {
+func newLab(t testing.TB, m sshd.OSMachine) *lab {
+	t.Helper()
+	m.Home = t.TempDir()
+	return serve(t, &m)
+}
+
+func serve(t testing.TB, m sshd.Machine) *lab {
 	t.Helper()
 	l := &lab{dir: t.TempDir()}
-	m.Home = t.TempDir()
 	var err error
 	if l.key, err = sshd.NewKey(); err != nil {
 		t.Fatal(err)
@@ -59,7 +65,7 @@ func newLab(t *testing.T, m sshd.OSMachine) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.srv, err = sshd.Start(sshd.Config{HostKey: hostKey, Authorized: []gossh.PublicKey{l.key.PublicKey()}, Machine: &m})
+	l.srv, err = sshd.Start(sshd.Config{HostKey: hostKey, Authorized: []gossh.PublicKey{l.key.PublicKey()}, Machine: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +84,7 @@ func newLab(t *testing.T, m sshd.OSMachine) *lab {
 	return l
 }
 
-func (l *lab) file(t *testing.T, name, text string) string {
+func (l *lab) file(t testing.TB, name, text string) string {
 	t.Helper()
 	path := filepath.Join(l.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -88,7 +94,7 @@ func (l *lab) file(t *testing.T, name, text string) string {
 }
 
 // host connects to the machine, with a config changed by change.
-func (l *lab) host(t *testing.T, change func(*host.SSHConfig)) *host.SSH {
+func (l *lab) host(t testing.TB, change func(*host.SSHConfig)) *host.SSH {
 	t.Helper()
 	cfg := l.cfg
 	if change != nil {
@@ -98,3 +104,5 @@ func (l *lab) host(t *testing.T, change func(*host.SSHConfig)) *host.SSH {
 	t.Cleanup(func() { _ = h.Close() })
 	return h
 }
+
+func sum256(b []byte) [sha256.Size]byte { return sha256.Sum256(b) }

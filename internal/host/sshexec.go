@@ -24,6 +24,9 @@ const EndableScript = `echo "` + pidMark + `$$" >&2; exec "$@"`
 
 const pidMark = "shiplift-pid "
 
+// EndableLine is the first line of standard error under EndableScript.
+func EndableLine(pid int) string { return pidMark + strconv.Itoa(pid) }
+
 // EndScript ends the process $1 and its group: it asks, waits up to two seconds
 // for the process, and kills what is left. Where the process does not lead a
 // group (a forced command, a bastion) it alone is ended. It does not wait for
@@ -295,7 +298,7 @@ func (o *output) pid(ctx context.Context) int {
 	for {
 		next := o.next()
 		o.mu.Lock()
-		pid, _, _ := cutPid(o.stderr.Bytes())
+		pid, _ := cutPid(o.stderr.Bytes())
 		o.mu.Unlock()
 		if pid != 0 {
 			return pid
@@ -308,31 +311,32 @@ func (o *output) pid(ctx context.Context) int {
 	}
 }
 
-// take returns what has come so far, without the line of EndableScript.
+// take returns what has come so far, without the line of EndableScript and
+// what the login's own start-up files wrote before it.
 func (o *output) take() (stdout, stderr []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	stdout = bytes.Clone(o.stdout.Bytes())
-	_, before, after := cutPid(o.stderr.Bytes())
-	return stdout, append(bytes.Clone(before), after...)
+	_, said := cutPid(o.stderr.Bytes())
+	return stdout, bytes.Clone(said)
 }
 
-// cutPid finds the line of EndableScript in what came on standard error. A
-// login's own start-up files may have written before it.
-func cutPid(b []byte) (pid int, before, after []byte) {
-	before, rest, ok := bytes.Cut(b, []byte(pidMark))
+// cutPid finds the line of EndableScript in what came on standard error, and
+// returns what the command itself said; all of it when the line is not there.
+func cutPid(b []byte) (pid int, said []byte) {
+	_, rest, ok := bytes.Cut(b, []byte(pidMark))
 	if !ok {
-		return 0, b, nil
+		return 0, b
 	}
-	digits, after, ok := bytes.Cut(rest, []byte("\n"))
+	digits, said, ok := bytes.Cut(rest, []byte("\n"))
 	if !ok {
-		return 0, b, nil
+		return 0, b
 	}
 	pid, err := strconv.Atoi(string(digits))
 	if err != nil || pid <= 1 {
-		return 0, b, nil
+		return 0, b
 	}
-	return pid, before, after
+	return pid, said
 }
 
 // signalNumber gives the number of a signal by its name in RFC 4254, section 6.10.

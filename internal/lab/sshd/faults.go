@@ -13,6 +13,7 @@ type faults struct {
 	refuse  bool
 	frozen  chan struct{} // not nil: nothing comes through until it is closed
 	latency time.Duration
+	made    int // connections
 	ran     int
 	before  int // the command at whose start the connection is dropped
 	after   int // the command whose answer is lost
@@ -115,6 +116,13 @@ func (s *Server) Commands() int {
 	return s.faults.ran
 }
 
+// Connections is how many connections were made so far.
+func (s *Server) Connections() int {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	return s.faults.made
+}
+
 func (f *faults) cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,6 +162,7 @@ func (f *faults) accept(c net.Conn) net.Conn {
 	if f.refuse {
 		return nil
 	}
+	f.made++
 	w := &wire{Conn: c, faults: f}
 	if f.conns == nil {
 		f.conns = make(map[*wire]struct{})

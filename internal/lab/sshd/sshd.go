@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -24,7 +25,7 @@ import (
 // Machine is what stands behind the server.
 type Machine interface {
 	// Exec runs one command line and returns its status, 128+n when signal n
-	// ended it. When ctx ends the link to whoever asked is gone.
+	// ended it, or NoAnswer. When ctx ends the link to whoever asked is gone.
 	Exec(ctx context.Context, req ExecRequest) (exit int)
 	// Dial connects from the machine ("tcp" or "unix").
 	Dial(ctx context.Context, network, addr string) (net.Conn, error)
@@ -57,6 +58,7 @@ type Server struct {
 	faults faults
 	serve  sync.WaitGroup
 	once   sync.Once
+	mu     sync.Mutex // guards cfg.Authorized
 
 	closing chan struct{}
 }
@@ -116,10 +118,19 @@ func (s *Server) Close() error {
 	return err
 }
 
+// Authorize lets one more key log in.
+func (s *Server) Authorize(key gossh.PublicKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg.Authorized = append(slices.Clone(s.cfg.Authorized), key)
+}
+
 func (s *Server) mayLogIn(ctx ssh.Context, key ssh.PublicKey) bool {
 	if s.cfg.User != "" && ctx.User() != s.cfg.User {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, k := range s.cfg.Authorized {
 		if bytes.Equal(k.Marshal(), key.Marshal()) {
 			return true
@@ -183,7 +194,7 @@ func (s *Server) exec(ctx context.Context, conn *gossh.ServerConn, ch gossh.Chan
 		return
 	}
 	code := s.cfg.Machine.Exec(ctx, req)
-	if s.faults.dropAfter(n) {
+	if code == NoAnswer || s.faults.dropAfter(n) {
 		_ = conn.Close()
 		return
 	}
