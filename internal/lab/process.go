@@ -44,6 +44,13 @@ func (p Process) Alive() bool {
 	return err == nil && start == p.Start && state != 'Z' && state != 'X'
 }
 
+// Reaped reports whether the process's number is free again. One that has
+// ended keeps it until its parent has noticed.
+func (p Process) Reaped() bool {
+	start, _, err := readStat(p.PID)
+	return err != nil || start != p.Start
+}
+
 // Signal sends a signal to the process if it still runs.
 func (p Process) Signal(sig syscall.Signal) error {
 	if !p.Alive() {

@@ -71,6 +71,23 @@ func (l *Lab) DSN() (string, error) {
 	return l.dsn(password), nil
 }
 
+// NodeDSNs are the application's connection strings to each single node.
+func (l *Lab) NodeDSNs() (map[string]string, error) {
+	password, err := l.password(App)
+	if err != nil {
+		return nil, fmt.Errorf("read the application's password: %w", err)
+	}
+	out := map[string]string{}
+	for _, n := range l.spec.Nodes {
+		u := url.URL{
+			Scheme: "postgres", User: url.UserPassword(App, password), Host: address(n.Port), Path: "/" + App,
+			RawQuery: "sslmode=disable&connect_timeout=2",
+		}
+		out[n.Name] = u.String()
+	}
+	return out, nil
+}
+
 func (l *Lab) dsn(password string) string {
 	var hosts []string
 	for _, n := range l.spec.Nodes {

@@ -111,8 +111,20 @@ func (s server) pidFile() (pid, shm int) {
 	return pid, shm
 }
 
-// kill ends the server as a power cut would: no process gets a say.
+// kill ends the server as a power cut would, and so that it can be started again.
 func (s server) kill(ctx context.Context) error {
+	p, ok := s.postmaster()
+	if !ok {
+		return nil
+	}
+	if err := s.end(ctx); err != nil {
+		return err
+	}
+	return s.forget(ctx, p)
+}
+
+// end ends the server at once: no process gets a say.
+func (s server) end(ctx context.Context) error {
 	p, ok := s.postmaster()
 	if !ok {
 		return nil
@@ -130,10 +142,28 @@ func (s server) kill(ctx context.Context) error {
 	return lab.WaitGone(ctx, s.clk, what, 10*time.Second, append(children, p)...)
 }
 
+// forget waits until the killed first process has left the process table. As
+// long as it stands there the server does not start again: it takes the number
+// in postmaster.pid for a running server. Where nobody ever clears the table
+// (a container without an init), the file goes; after a power cut the number
+// would be free too.
+func (s server) forget(ctx context.Context, p lab.Process) error {
+	spec := wait.Spec{What: say.F("%s's killed server leaves the process table", "%s 被杀死的数据库离开进程表", s.Name), Deadline: 3 * time.Second, Every: 10 * time.Millisecond}
+	err := wait.For(ctx, s.clk, spec, nil, func(context.Context) (wait.Look, error) { return wait.Look{Done: p.Reaped()}, nil })
+	var late *wait.Error
+	if !errors.As(err, &late) {
+		return err
+	}
+	if err := os.Remove(filepath.Join(s.Data, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // destroy ends the server for good and frees what the kernel keeps of a killed one.
 func (s server) destroy(ctx context.Context) error {
 	_, shm := s.pidFile()
-	if err := s.kill(ctx); err != nil {
+	if err := s.end(ctx); err != nil {
 		return err
 	}
 	if shm >= 0 {
