@@ -60,8 +60,9 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	if cmd.Dir == "" {
 		cmd.Dir, _ = os.UserHomeDir() // without a home the tool's own directory will do
 	}
-	if c.Stdin != nil {
-		cmd.Stdin = &stdin{Reader: c.Stdin, failed: stop}
+	feed, fed, err := feedLocal(cmd, c.Stdin, stop)
+	if err != nil {
+		return Result{}, &UnreachableError{Node: l.Node, Addr: "local", Err: err}
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
@@ -69,7 +70,12 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{}, l.notStarted(c.Argv, err)
 	}
-	err := cmd.Wait()
+	go feed()
+	err = cmd.Wait()
+	select { // whoever gave the input may not want it read after Run
+	case <-fed:
+	case <-time.After(l.Grace):
+	}
 	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
 	if ctx.Err() != nil && !cmd.ProcessState.Success() {
 		// The leader is gone; members of its group that ignored SIGTERM are not.
@@ -83,6 +89,23 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 		return res, &EndedError{Node: l.Node, Argv: c.Argv, Gone: true, Err: context.Cause(ctx)}
 	}
 	return res, nil
+}
+
+// feedLocal prepares the input of cmd. os/exec would feed it too, but then wait
+// for a reader that blocks, even after the command is gone.
+func feedLocal(cmd *exec.Cmd, in io.Reader, failed context.CancelCauseFunc) (feed func(), fed chan struct{}, err error) {
+	fed = make(chan struct{})
+	if in == nil {
+		close(fed)
+		return func() {}, fed, nil
+	}
+	pipe, err := cmd.StdinPipe()
+	return func() {
+		defer close(fed)
+		if _, err := io.Copy(pipe, &stdin{Reader: in, failed: failed}); err == nil {
+			_ = pipe.Close() // after an error the end must not look like the whole
+		}
+	}, fed, err
 }
 
 // notStarted answers as the shell of an ssh login does when there is nothing

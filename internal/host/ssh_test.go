@@ -154,8 +154,10 @@ func TestLogin(t *testing.T) {
 			want: "ProxyCommand, which is not supported",
 		},
 		"ssh_config that cannot be read": {
-			change: func(t *testing.T, c *host.SSHConfig) { c.ConfigFile = l.file(t, "match", "Match exec \"true\"\n  User x\n") },
-			want:   "cannot read this ssh_config",
+			change: func(t *testing.T, c *host.SSHConfig) {
+				c.ConfigFile = l.file(t, "match", "Match exec \"true\"\n  User x\n")
+			},
+			want: "cannot read this ssh_config",
 		},
 	}
 	for name, tc := range tests {

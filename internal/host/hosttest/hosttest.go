@@ -88,6 +88,7 @@ var sentences = []sentence{
 	{"standard input arrives and ends", nil, stdinArrives},
 	{"no standard input is an empty one", nil, noStdin},
 	{"input that the command does not read does no harm", nil, unreadStdin},
+	{"input that never comes does not hold the answer back", nil, endlessStdin},
 	{"input that cannot be read ends the command and is no success", nil, brokenStdin},
 	{"large and binary data passes both ways", nil, largeData},
 	{"many commands run at once", nil, concurrent},
@@ -207,6 +208,17 @@ func unreadStdin(ctx context.Context, t *testing.T, m Machine) {
 	c.Stdin = bytes.NewReader(make([]byte, 4<<20)) // more than any window or pipe
 	if _, err := m.Run(ctx, c); err != nil {
 		t.Error(err)
+	}
+}
+
+func endlessStdin(ctx context.Context, t *testing.T, m Machine) {
+	in, w := io.Pipe()
+	defer w.Close()
+	c := host.Read("true")
+	c.Stdin = in
+	start := time.Now()
+	if _, err := m.Run(ctx, c); err != nil || time.Since(start) > 20*time.Second {
+		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }
 
