@@ -308,16 +308,31 @@ func (s *site) removeRelease(ctx context.Context, release string) error {
 }
 
 // removePackageAction and removeReleaseAction lie behind the gate commit.
-type removePackageAction struct{ oneWay }
+type removePackageAction struct{}
 
-// oneWay is what actions behind the gate have in common.
-type oneWay struct{}
-
-func (oneWay) Prepare(context.Context, driver.Target) (driver.Memo, error) { return nil, nil }
-func (oneWay) Probe(context.Context, driver.Target) (driver.Standing, error) {
-	return driver.NotApplied, nil // doing it again changes nothing
+func (removePackageAction) Prepare(context.Context, driver.Target) (driver.Memo, error) {
+	return nil, nil
 }
-func (oneWay) Undo(context.Context, driver.Target) error { return nil }
+
+func (removePackageAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	s, err := siteOf(t.Env, t.Step.Node)
+	if err != nil {
+		return driver.Unknown, err
+	}
+	return s.absent(ctx, packageAt(s, t))
+}
+
+// absent is the standing of a step that removes something.
+func (s *site) absent(ctx context.Context, p string) (driver.Standing, error) {
+	there, err := s.exists(ctx, p)
+	switch {
+	case err != nil:
+		return driver.Unknown, err
+	case there:
+		return driver.NotApplied, nil // doing it again goes on where it ended
+	}
+	return driver.Applied, nil
+}
 
 func (removePackageAction) Do(ctx context.Context, t driver.Target) error {
 	s, err := siteOf(t.Env, t.Step.Node)
@@ -327,7 +342,24 @@ func (removePackageAction) Do(ctx context.Context, t driver.Target) error {
 	return s.removePackage(ctx, []string{"rm", "-f", packageAt(s, t), packageAt(s, t) + host.PartSuffix})
 }
 
-type removeReleaseAction struct{ oneWay }
+func (removePackageAction) Undo(context.Context, driver.Target) error { return nil }
+
+type removeReleaseAction struct{}
+
+func (removeReleaseAction) Prepare(context.Context, driver.Target) (driver.Memo, error) {
+	return nil, nil
+}
+
+func (removeReleaseAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	s, err := siteOf(t.Env, t.Step.Node)
+	if err != nil {
+		return driver.Unknown, err
+	}
+	if partial, err := s.exists(ctx, partialDir(s, t.Step.Args["release"])); err != nil || partial {
+		return driver.NotApplied, err
+	}
+	return s.absent(ctx, s.dir(t.Step.Args["release"]))
+}
 
 func (removeReleaseAction) Do(ctx context.Context, t driver.Target) error {
 	s, err := siteOf(t.Env, t.Step.Node)
@@ -340,3 +372,5 @@ func (removeReleaseAction) Do(ctx context.Context, t driver.Target) error {
 	}
 	return s.removeRelease(ctx, release)
 }
+
+func (removeReleaseAction) Undo(context.Context, driver.Target) error { return nil }

@@ -27,7 +27,9 @@ type identity struct {
 
 func (c *conn) identity(ctx context.Context) (identity, error) {
 	r, err := c.row(ctx, 10, "identity", `select current_setting('server_version'), current_setting('server_version_num'),
- pg_is_in_recovery()::text, (select system_identifier::text from pg_control_system()), (select timeline_id::text from pg_control_checkpoint()),
+ pg_is_in_recovery()::text, (select system_identifier::text from pg_control_system()), 
+ case when pg_is_in_recovery() then coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint()))::text
+  else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text end,
  case when pg_is_in_recovery() then '' else pg_current_wal_lsn()::text end,
  coalesce(pg_last_wal_receive_lsn()::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),
  extract(epoch from clock_timestamp())::text, current_setting('is_superuser')`)

@@ -1,0 +1,9 @@
+package postgres
+
+import (
+	"github.com/shiplift/shiplift/internal/check"
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/plan"
+)
+
+func (d *Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []check.Check { return nil }
