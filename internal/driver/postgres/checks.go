@@ -6,4 +6,6 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 )
 
-func (d *Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []check.Check { return nil }
+func (d *Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []check.Check {
+	return nil
+}

@@ -10,11 +10,6 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-// retryInterval is the candidate's wal_retrieve_retry_interval around the
-// switch: with the default a standby that loses its upstream in the wrong
-// moment looks again only after 5 s, and so long no promotion takes place.
-const retryInterval = "100ms"
-
 // holdSlot keeps the WAL that nodes need which are down during the run. It is
 // on every node that somebody follows now or will follow.
 const holdSlot = "shiplift_hold"
@@ -263,14 +258,12 @@ func (b *builder) prepareSwap(s *swap) {
 		here = append(here, n.app())
 	}
 	s.atPromotion = s.want.relaxed(here)
-	args := map[string]string{"set:wal_retrieve_retry_interval": retryInterval}
-	says := say.F("prepare %s for the promotion: look for WAL more often", "为提升 %s 做准备：缩短 WAL 重试间隔", s.to.Name)
-	if s.to.Settings["synchronous_standby_names"].Value != s.atPromotion.String() {
-		args["set:synchronous_standby_names"] = s.atPromotion.String()
-		says = say.F("prepare %s for the promotion: look for WAL more often, synchronous_standby_names = '%s' until %s is back",
-			"为提升 %s 做准备：缩短 WAL 重试间隔，在 %[3]s 归队前 synchronous_standby_names = '%[2]s'", s.to.Name, s.atPromotion.String(), s.from.Name)
+	if s.to.Settings["synchronous_standby_names"].Value == s.atPromotion.String() {
+		return
 	}
-	s.prepared = b.add(plan.Step{ID: s.to.Name + "/prepare" + s.suffix, Kind: kindAlter, Node: s.to.Name, Says: says, Args: args})
+	s.prepared = b.add(plan.Step{ID: s.to.Name + "/prepare" + s.suffix, Kind: kindAlter, Node: s.to.Name,
+		Says: say.F("prepare %s for the promotion: synchronous_standby_names = '%s' until %s is back", "为提升 %s 做准备：在 %[3]s 归队前 synchronous_standby_names = '%[2]s'", s.to.Name, s.atPromotion.String(), s.from.Name),
+		Args: map[string]string{"set:synchronous_standby_names": s.atPromotion.String()}})
 }
 
 func nodeNames(nodes []*seen) []string {
@@ -284,10 +277,11 @@ func nodeNames(nodes []*seen) []string {
 // settleAfter gives both nodes the settings that are right now: the old
 // primary is back as a standby, so commits may wait for it again.
 func (b *builder) settleAfter(s *swap) {
-	args := map[string]string{"restore": s.prepared, "set:synchronous_standby_names": s.want.String()}
-	b.add(plan.Step{ID: s.to.Name + "/settle" + s.suffix, Kind: kindAlter, Node: s.to.Name,
-		Says: say.F("give %s its settings for good: the usual interval for WAL, synchronous_standby_names = '%s'", "恢复 %s 的常规设置：默认 WAL 重试间隔，synchronous_standby_names = '%s'", s.to.Name, s.want.String()),
-		Args: args})
+	if s.want.String() != s.atPromotion.String() {
+		b.add(plan.Step{ID: s.to.Name + "/settle" + s.suffix, Kind: kindAlter, Node: s.to.Name,
+			Says: say.F("ask for synchronous replication on %s again: synchronous_standby_names = '%s'", "恢复 %s 的同步复制：synchronous_standby_names = '%s'", s.to.Name, s.want.String()),
+			Args: map[string]string{"set:synchronous_standby_names": s.want.String()}})
+	}
 	b.restore(s.from, s.relaxed, "restore-sync-switch"+s.suffix)
 }
 

@@ -31,12 +31,12 @@ read -r pid < postmaster.pid || exit 3
 case $(readlink "/proc/$pid/exe") in */bin/postgres|*/bin/postgres' (deleted)') ;; *) exit 3 ;; esac
 : > standby.signal && sync standby.signal . || exit 5
 kill -INT "$pid" || exit 3
-while [ "$(od -An -tu4 -j16 -N4 global/pg_control | tr -d ' ')" != 1 ]; do
+while :; do
+	case $(od -An -tu4 -j16 -N4 global/pg_control) in *' 1') exec head -c 296 global/pg_control ;; esac
 	looks=$((looks - 1))
 	[ "$looks" -gt 0 ] || exit 4
-	sleep 0.003
-done
-head -c 296 global/pg_control`
+	sleep 0.002
+done`
 
 // Statuses of CutScript.
 const (
@@ -249,6 +249,7 @@ func (p *pair) swing(ctx context.Context) error {
 	if err != nil {
 		return p.revert(ctx, err)
 	}
+	report(p.t)(say.F("%s is shut down after %d ms", "%s 已停止，用时 %d 毫秒", p.from.Name, p.t.Clock.Now().Sub(began).Milliseconds()))
 	if err := p.promote(ctx, before, end); err != nil {
 		var notYet *unprovenError
 		if errors.As(err, &notYet) {
@@ -415,9 +416,28 @@ func (p *pair) promote(ctx context.Context, before identity, end control) error 
 		}
 		return err
 	}
-	spec.What = say.F("%s accepts writes", "%s 可写", p.to.Name)
-	spec.Deadline = promoteTime
+	return p.awaitPromotion(ctx)
+}
+
+// pokeEvery is how often a standby that is being promoted is woken up.
+const pokeEvery = 15
+
+// awaitPromotion waits until the candidate is primary. The startup process of
+// the server may consume its wake-up in the very moment in which the WAL
+// receiver ends, and then sleeps for wal_retrieve_retry_interval (5 s): a
+// reload sets the same latch and changes nothing.
+func (p *pair) awaitPromotion(ctx context.Context) error {
+	spec := wait.Spec{
+		What: say.F("%s accepts writes", "%s 可写", p.to.Name), Node: p.to.Name,
+		Deadline: promoteTime, Every: 2 * time.Millisecond, Next: "shiplift resume",
+	}
+	looks := 0
 	return wait.For(ctx, p.t.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
+		if looks++; looks%pokeEvery == 0 {
+			if err := p.tc.reload(ctx); err != nil {
+				return wait.Look{}, err
+			}
+		}
 		recovering, err := p.tc.inRecovery(ctx)
 		return wait.Look{Done: err == nil && !recovering}, err
 	})

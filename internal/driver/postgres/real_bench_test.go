@@ -1,0 +1,113 @@
+package postgres_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/cluster"
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/postgres"
+	"github.com/shiplift/shiplift/internal/host"
+	labpg "github.com/shiplift/shiplift/internal/lab/postgres"
+	"github.com/shiplift/shiplift/internal/lab/postgres/pgtest"
+	"github.com/shiplift/shiplift/internal/meter"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/say"
+	"github.com/shiplift/shiplift/internal/wait"
+)
+
+// BenchmarkSwitchover measures how long clients cannot write while the
+// primary's role goes from one node to the other, under load, on two nodes: by
+// the driver and by what a careful operator scripts, in turns, so that both
+// meet the same machine.
+//
+//	go test -run '^$' -bench Switchover -benchtime 20x ./internal/driver/postgres
+func BenchmarkSwitchover(b *testing.B) {
+	l := pgtest.Start(b, labpg.Options{Nodes: 2, Release: "15.16", Report: func(say.Text) {}})
+	d := postgres.New()
+	inv, err := cluster.Read(l.Inventory, func(string) ([]cluster.Key, bool) { return d.Settings(), true })
+	if err != nil {
+		b.Fatal(err)
+	}
+	hosts, err := host.Connect(inv, host.SSHConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer hosts.Close()
+	env := driver.Env{Hosts: hosts, Inventory: inv, Clock: wait.Real{}, Secret: func(string, string) (string, error) {
+		body, err := os.ReadFile(l.SuperuserFile())
+		return strings.TrimSpace(string(body)), err
+	}}
+	dsn, err := l.DSN()
+	if err != nil {
+		b.Fatal(err)
+	}
+	took := map[string][]time.Duration{}
+	from, to := "db1", "db2"
+	for b.Loop() {
+		for range 2 { // there and back
+			for _, way := range []string{"shiplift", "reference"} {
+				took[way] = append(took[way], measured(b, dsn, func() error {
+					if way == "reference" {
+						return postgres.ReferenceSwitch(b.Context(), env, from, to)
+					}
+					return ourSwitch(b, d, env, from, to)
+				}))
+				if err := postgres.Rejoin(b.Context(), env, from, to); err != nil {
+					b.Fatal(err)
+				}
+				from, to = to, from
+			}
+		}
+	}
+	at := func(way string, q float64) float64 {
+		t := took[way]
+		return float64(t[int(q*float64(len(t)-1))].Microseconds()) / 1000
+	}
+	for way, t := range took {
+		slices.Sort(t)
+		b.Logf("%-9s %d switchovers: median %.0f ms, p99 %.0f ms, max %.0f ms: %v", way, len(t), at(way, 0.5), at(way, 0.99), at(way, 1), t)
+		b.ReportMetric(at(way, 0.5), way+"-median-ms")
+		b.ReportMetric(at(way, 1), way+"-max-ms")
+	}
+	b.ReportMetric(at("shiplift", 0.5)/at("reference", 0.5), "ratio")
+}
+
+// measured is the longest gap without an acknowledged write around a switch.
+func measured(b *testing.B, dsn string, change func() error) time.Duration {
+	m, err := meter.Start(b.Context(), meter.Config{DSN: dsn})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := m.AwaitRows(b.Context(), 200); err != nil {
+		b.Fatal(err)
+	}
+	if err := change(); err != nil {
+		b.Fatal(err)
+	}
+	if err := m.AwaitRows(b.Context(), 1000); err != nil {
+		b.Fatal(err)
+	}
+	rep, err := m.Stop(b.Context())
+	if err != nil || !rep.Good() {
+		b.Fatalf("%v %+v", err, rep)
+	}
+	return rep.Interruption
+}
+
+func ourSwitch(b *testing.B, d *postgres.Driver, env driver.Env, from, to string) error {
+	a, _ := d.Action("switchover")
+	t := driver.Target{Env: env, Step: plan.Step{ID: "cluster/switchover", Args: map[string]string{"from": from, "to": to, "name": from, "slot": from}},
+		Report: func(say.Text) {}}
+	memo, err := a.Prepare(context.Background(), t)
+	if err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
+	t.Memo = memo
+	return a.Do(context.Background(), t)
+}
