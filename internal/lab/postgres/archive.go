@@ -222,52 +222,14 @@ func parents(name string) []string {
 	return out
 }
 
-// unpack writes the package's software into the new directory dir, owned by own.
-func (p Package) unpack(dir string, own account) error {
-	f, err := os.Open(p.Path)
-	if err != nil {
+// unpack writes the package's software into the new directory dir, as the account.
+func (p Package) unpack(dir string, acc account) error {
+	if err := acc.mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	defer f.Close()
-	zr, err := pgzip.NewReader(f)
+	out, err := acc.command(dir, "tar", "-xzf", p.Path).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("unpack %s: %w", p.Path, err)
+		return fmt.Errorf("unpack %s: %w: %s", p.Path, err, bytes.TrimSpace(out))
 	}
-	defer zr.Close()
-	if err := own.mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	tr := tar.NewReader(zr)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("unpack %s: %w", p.Path, err)
-		}
-		if err := unpackEntry(dir, h, tr, own); err != nil {
-			return fmt.Errorf("unpack %s: %w", p.Path, err)
-		}
-	}
-}
-
-func unpackEntry(dir string, h *tar.Header, r io.Reader, own account) error {
-	if !filepath.IsLocal(h.Name) {
-		return fmt.Errorf("entry %q leaves the package", h.Name)
-	}
-	to := filepath.Join(dir, h.Name)
-	switch h.Typeflag {
-	case tar.TypeDir:
-		return own.mkdir(to, 0o755)
-	case tar.TypeSymlink:
-		if err := os.Symlink(h.Linkname, to); err != nil {
-			return err
-		}
-		return own.take(to)
-	case tar.TypeReg:
-		return own.create(to, r, h.FileInfo().Mode().Perm())
-	default:
-		return fmt.Errorf("entry %q is of an unknown kind", h.Name)
-	}
+	return nil
 }

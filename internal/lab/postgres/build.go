@@ -22,11 +22,10 @@ import (
 func (l *Lab) build(ctx context.Context, packages []Package) error {
 	primary, standbys := l.spec.Nodes[0], l.spec.Nodes[1:]
 	l.report(say.F("making %d nodes of PostgreSQL %s", "正在建立 %d 个 PostgreSQL %s 节点", len(l.spec.Nodes), l.spec.Release))
-	err := errors.Join(
-		l.makeSecrets(), l.makeKeys(), l.copyPackages(packages),
-		each(l.spec.Nodes, func(n Node) error { return l.makeNode(n, packages[0]) }),
-	)
-	if err != nil {
+	if err := errors.Join(l.makeSecrets(), l.makeKeys(), l.copyPackages(packages)); err != nil {
+		return err
+	}
+	if err := each(l.spec.Nodes, func(n Node) error { return l.makeNode(n, l.Packages[0]) }); err != nil {
 		return err
 	}
 	if err := l.makePrimary(ctx, l.server(primary), standbys); err != nil {
@@ -55,7 +54,8 @@ func (l *Lab) build(ctx context.Context, packages []Package) error {
 	return l.setSync()
 }
 
-// makeNode makes the node's folders and unpacks the software.
+// makeNode makes the node's folders and unpacks the software, from the lab's
+// own copy of the package: the cache may be closed to the account.
 func (l *Lab) makeNode(n Node, p Package) error {
 	acc := l.spec.Account
 	top := filepath.Dir(n.Home)

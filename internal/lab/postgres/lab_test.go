@@ -49,7 +49,7 @@ func testDir(t *testing.T) string {
 func testOptions(t *testing.T, nodes int) Options {
 	t.Helper()
 	return Options{
-		Dir: testDir(t), Nodes: nodes, Release: "15.18", Serve: []string{os.Args[0], "serve-lab"},
+		Dir: testDir(t), Nodes: nodes, Release: "15.18", Serve: []string{self(t), "serve-lab"},
 		Report: func(s say.Text) { t.Log(s.EN) },
 	}
 }
@@ -146,4 +146,14 @@ func TestUpAndDownTwice(t *testing.T) {
 			t.Errorf("down again: %v", err)
 		}
 	}
+}
+
+// self is this program's path.
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -89,46 +90,84 @@ func TestCacheThatCannotBeWrittenSaysSo(t *testing.T) {
 	}
 }
 
-// The site's own tree is made from a fetched package, and then damaged, mislabelled and used.
-func TestPackageFromTreeAndDamage(t *testing.T) {
+// fakeTree is a site's own software whose server says that it is release.
+func fakeTree(t *testing.T, release string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "tree")
+	for name, body := range map[string]string{
+		"postgres.sh": "#!/bin/sh\necho 'postgres (PostgreSQL) " + release + " (Site 1)'\n", "bin/initdb": "i", "bin/pg_ctl": "p",
+		"lib/libpq.so.5.15": "so", "share/x.sample": "s", "elsewhere/libssl.so.3": "ssl",
+	} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyProgram(t, filepath.Join(root, "postgres.sh"), filepath.Join(root, "bin", "postgres"))
+	for link, to := range map[string]string{"lib/libpq.so.5": "libpq.so.5.15", "lib/libssl.so": filepath.Join(root, "elsewhere", "libssl.so.3")} {
+		if err := os.Symlink(to, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// copyProgram copies a program that is started soon. Another process does it:
+// a file that this one has just written can be "busy" while it forks elsewhere.
+func copyProgram(t *testing.T, src, dst string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "cp", src, dst).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+func TestPackageFromTree(t *testing.T) {
 	t.Parallel()
-	release := Releases()[1]
-	p, err := labCache().Get(t.Context(), release)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := os.ReadFile(p.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != p.SHA256 {
-		t.Fatal("the checksum is another file's")
-	}
-	tree := filepath.Join(t.TempDir(), "tree")
-	if err := p.unpack(tree, account{}); err != nil {
-		t.Fatal(err)
-	}
-	c := &Cache{Dir: t.TempDir(), Trees: map[string]string{release: tree, "15.1": tree}}
+	tree := fakeTree(t, "15.3")
+	c := Cache{Dir: t.TempDir(), Trees: map[string]string{"15.3": tree, "15.1": tree, "15.2": t.TempDir()}}
 	if _, err := c.Get(t.Context(), "15.1"); err == nil || !strings.Contains(err.Error(), "not 15.1") {
 		t.Errorf("a tree of another release was taken: %v", err)
+	}
+	if _, err := c.Get(t.Context(), "15.2"); err == nil || !strings.Contains(err.Error(), "no PostgreSQL software") {
+		t.Errorf("an empty tree was taken: %v", err)
 	}
 	var wg sync.WaitGroup
 	got := make([]Package, 3)
 	for i := range got {
 		wg.Go(func() {
-			if got[i], err = (&Cache{Dir: c.Dir, Trees: c.Trees}).Get(t.Context(), release); err != nil {
+			other := c
+			p, err := other.Get(t.Context(), "15.3")
+			if err != nil {
 				t.Error(err)
 			}
+			got[i] = p
 		})
 	}
 	wg.Wait()
-	if got[0].SHA256 != p.SHA256 || got[1] != got[0] || got[2] != got[0] {
-		t.Errorf("the same software makes other packages: %v, from npm %s", got, p.SHA256)
-	}
-	if err := os.Truncate(got[0].Path, 1000); err != nil {
+	body, err := os.ReadFile(got[0].Path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := c.Get(t.Context(), release); err != nil || again.verify() != nil {
+	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != got[0].SHA256 || got[1] != got[0] || got[2] != got[0] {
+		t.Errorf("several at a time got %v", got)
+	}
+	to := filepath.Join(t.TempDir(), "15.3")
+	if err := got[0].unpack(to, account{}); err != nil {
+		t.Fatal(err)
+	}
+	if link, err := os.Readlink(filepath.Join(to, "lib", "libpq.so.5")); err != nil || link != "libpq.so.5.15" {
+		t.Errorf("a link inside the tree: %q, %v", link, err)
+	}
+	if body, err := os.ReadFile(filepath.Join(to, "lib", "libssl.so")); err != nil || string(body) != "ssl" {
+		t.Errorf("a link out of the tree: %q, %v", body, err)
+	}
+	if err := os.Truncate(got[0].Path, 100); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.Get(t.Context(), "15.3"); err != nil || again.verify() != nil || again.SHA256 != got[0].SHA256 {
 		t.Errorf("a damaged package was not made anew: %v", err)
 	}
 }
