@@ -156,3 +156,17 @@ func (s *Screen) tally(fs []check.Finding) {
 	}
 	fmt.Fprintf(s.Out, "\n%s\n", strings.Join(parts, s.word(", ", "，")))
 }
+
+// TalkFindings tells findings beside other data, on standard error.
+func (s *Screen) TalkFindings(fs []check.Finding) {
+	for _, f := range fs {
+		parts := []string{s.err.bad.Render(s.mark(rank(f))), f.ID}
+		if f.Node != "" {
+			parts = append(parts, f.Node)
+		}
+		fmt.Fprintf(s.Err, "%s  %s%s\n", strings.Join(parts, "  "), clean(s.in(f.Says)), ruleTag(f.Rule))
+		if next := s.in(f.Next); next != "" {
+			fmt.Fprintf(s.Err, "  %s%s\n", s.err.dim.Render(s.word("next: ", "处理：")), clean(next))
+		}
+	}
+}

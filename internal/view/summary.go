@@ -9,7 +9,7 @@ import (
 
 // Measured is what a meter saw while the run was on.
 type Measured struct {
-	InterruptionMS int64   `json:"interruption_ms"` // longest gap without an acknowledged write
+	InterruptionMS float64 `json:"interruption_ms"` // longest gap without an acknowledged write
 	LostWrites     int64   `json:"lost_writes"`     // acknowledged rows that are missing
 	Acknowledged   int64   `json:"acknowledged_writes"`
 	Errors         int64   `json:"write_errors"`
@@ -76,7 +76,7 @@ func (s *Screen) measured(m *Measured) {
 	if m == nil {
 		return
 	}
-	fmt.Fprintf(s.Out, s.word("  writes: longest interruption %d ms; %d acknowledged, %d lost, %d errors seen; %.0f rows/s before, %.0f after\n",
-		"  写入：最长中断 %d 毫秒；已确认 %d 条，丢失 %d 条，出现错误 %d 次；之前每秒 %.0f 行，之后每秒 %.0f 行\n"),
+	fmt.Fprintf(s.Out, s.word("  writes: longest interruption %.0f ms; %d acknowledged, %d lost, %d errors seen; %.0f rows/s before, %.0f after\n",
+		"  写入：最长中断 %.0f 毫秒；已确认 %d 条，丢失 %d 条，出现错误 %d 次；之前每秒 %.0f 行，之后每秒 %.0f 行\n"),
 		m.InterruptionMS, m.Acknowledged, m.LostWrites, m.Errors, m.RowsBefore, m.RowsAfter)
 }

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shiplift/shiplift/internal/cluster"
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/postgres"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// drivers are the products that the tool knows. A new one is added here and
+// nowhere else; its lab, if it has one, in labs.go.
+var drivers = map[string]driver.Driver{
+	postgres.Name: postgres.New(),
+}
+
+func driverNames() []string { return slices.Sorted(maps.Keys(drivers)) }
+
+// keysOf returns the settings of a driver, for the inventory's reader.
+func keysOf(name string) ([]cluster.Key, bool) {
+	d, ok := drivers[name]
+	if !ok {
+		return nil, false
+	}
+	return d.Settings(), true
+}
+
+func unknownDriver(place, name string) error {
+	return usage(place,
+		say.F("no driver %q; the drivers: %s", "没有驱动 %q；可用驱动：%s", name, strings.Join(driverNames(), ", ")),
+		say.Same("shiplift help drivers"))
+}

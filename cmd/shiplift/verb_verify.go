@@ -1,0 +1,52 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/shiplift/shiplift/internal/check"
+	"github.com/shiplift/shiplift/internal/run"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+func (a *app) verifyVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: a.t("Prove the result of the newest run from what is read now", "根据当前读取的状态验证最近一次执行的结果"),
+		Long: a.t("Reads roles, releases of processes and files, and replication again and compares them\nwith the plan and with the health before the run. After a rollback: whether every node\nis as it was. Exits with 5 when something does not hold. Changes nothing.",
+			"重新读取角色、进程与文件的版本以及复制状态，与计划和执行前的健康状况比较；\n回滚之后则验证每个节点是否恢复原样。有不符合之处时退出码为 5。不做任何更改。"),
+		Example: "  shiplift verify\n  shiplift verify --output json | jq .findings",
+		Args:    a.noArgs,
+	}
+	a.clusterFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := a.enter("verify")
+		if err != nil {
+			return err
+		}
+		defer r.leave()
+		st, t, o, err := r.status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			return &say.Problem{
+				Place: r.inv.Cluster, Text: say.F("there is no run whose result could be verified", "没有可验证结果的执行"),
+				Next: say.Same(a.command("check")),
+			}
+		}
+		var findings []check.Finding
+		if t.Back {
+			findings = run.BackFindings(t.Plan, &o)
+		} else if findings, err = r.driver.Verify(cmd.Context(), r.env, t.Plan); err != nil {
+			return err
+		}
+		if err := a.screen.Verified(st, findings); err != nil {
+			return err
+		}
+		if len(check.Blocking(findings)) > 0 {
+			return &ended{exitBlocked}
+		}
+		return nil
+	}
+	return cmd
+}
