@@ -93,6 +93,9 @@ func (c *Call) Printf(format string, args ...any) { c.out.b = fmt.Appendf(c.out.
 // Print writes to standard output.
 func (c *Call) Print(s string) { c.out.b = append(c.out.b, s...) }
 
+// Trim takes the last n bytes of standard output back.
+func (c *Call) Trim(n int) { c.out.b = c.out.b[:max(len(c.out.b)-n, 0)] }
+
 // Errorf writes to standard error.
 func (c *Call) Errorf(format string, args ...any) { c.err.b = fmt.Appendf(c.err.b, format, args...) }
 

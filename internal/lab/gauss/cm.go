@@ -1,0 +1,686 @@
+package gauss
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/lab/sim"
+)
+
+// The cluster manager: om_monitor keeps cm_agent and cm_server alive, cm_agent
+// keeps the data node alive, cm_server chooses the primary.
+
+const cmProcKind = "cm"
+
+type cmState struct {
+	leader string // node whose cm_server is primary
+	paused bool   // cm_ctl pause was the last word
+}
+
+func (c cmState) clone() cmState { return c }
+
+type cmEvent struct {
+	what string // "proc" or "inst"
+	name string
+}
+
+// installCM lays the component down on every machine.
+func (l *Lab) installCM(s *state) {
+	o := &l.Options
+	for _, n := range s.nodes() {
+		m := l.World.Machine(n)
+		app := m.Real(o.App())
+		putFiles(m, app, cmFiles(l.Release), o.User)
+		m.Write(o.cmDir()+"/cm_agent/cm_agent.conf", "log_dir = /var/log/omm/omm/cm/cm_agent\nupgrade_from = 0\nagent_heartbeat_timeout = 8\nunix_socket_directory = "+o.socketDir()+"\n", 0o600, o.User)
+		m.Write(o.cmDir()+"/cm_server/cm_server.conf", "log_dir = /var/log/omm/omm/cm/cm_server\ninstance_failover_delay_timeout = 0\nenable_ssl = on\n", 0o600, o.User)
+		m.Write(app+"/share/sslcert/cm/server.crt", "certificate of cm\n", 0o600, o.User)
+	}
+}
+
+func (s *state) startCM(w *sim.World) {
+	for _, n := range s.nodes() {
+		if m := w.Machine(n); m.Connected() {
+			for _, p := range []string{"om_monitor", "cm_agent", "cm_server"} {
+				s.startCMProc(w, m, p)
+			}
+		}
+	}
+	s.elect(w)
+}
+
+func (s *state) stopCM(w *sim.World) {
+	for _, n := range s.nodes() {
+		m := w.Machine(n)
+		for _, p := range m.Procs() {
+			if p.Kind == cmProcKind {
+				m.End(p.PID)
+			}
+		}
+	}
+	s.cm.leader = ""
+}
+
+func (s *state) startCMProc(w *sim.World, m *sim.Machine, name string) bool {
+	if s.cmProc(m, name) != nil {
+		return true
+	}
+	exe := m.Real(s.opts.App()) + "/bin/" + name
+	if m.Image(exe) == "" {
+		return false
+	}
+	m.Spawn(sim.Proc{Kind: cmProcKind, User: s.opts.User, Exe: exe, Argv: []string{s.opts.App() + "/bin/" + name}, Cwd: "/"})
+	return true
+}
+
+func (s *state) cmProc(m *sim.Machine, name string) *sim.Proc {
+	for _, p := range m.Procs() {
+		if p.Kind == cmProcKind && strings.HasSuffix(p.Argv[0], "/"+name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// elect keeps the primary cm_server while it lives.
+func (s *state) elect(w *sim.World) {
+	alive := func(n string) bool {
+		m := w.Machine(n)
+		return m != nil && m.Connected() && s.cmProc(m, "cm_server") != nil
+	}
+	if alive(s.cm.leader) {
+		return
+	}
+	s.cm.leader = ""
+	for _, n := range s.nodes() {
+		if alive(n) {
+			s.cm.leader = n
+			return
+		}
+	}
+}
+
+var cmProcs = sim.ProcKind{
+	Signal: func(_ *sim.World, _ *sim.Machine, _ *sim.Proc, sig string) bool { return sig == "TERM" || sig == "INT" },
+	Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, sig string) {
+		s := stateOf(w)
+		s.elect(w)
+		if sig == "power" {
+			return
+		}
+		name := p.Argv[0][strings.LastIndexByte(p.Argv[0], '/')+1:]
+		d := 2 * time.Second
+		if name == "om_monitor" { // cron brings it back
+			d = 10*time.Second + time.Duration(w.Rand().IntN(20))*time.Second
+		}
+		w.After(d, evCM, m.Name(), cmEvent{"proc", name})
+	},
+}
+
+// cmAct is the event in which om_monitor, cron or an agent acts.
+func cmAct(w *sim.World, e sim.Event) {
+	s := stateOf(w)
+	s.settle(w)
+	m := w.Machine(e.Node)
+	a := e.Arg.(cmEvent)
+	if !m.Up() {
+		return
+	}
+	if a.what == "proc" {
+		if a.name != "om_monitor" && s.cmProc(m, "om_monitor") == nil {
+			w.After(2*time.Second, evCM, e.Node, a)
+			return
+		}
+		if m.Exists(s.opts.App()+"/bin/cluster_manual_start") && a.name != "om_monitor" {
+			return
+		}
+		s.startCMProc(w, m, a.name)
+		s.elect(w)
+		if a.name == "cm_agent" {
+			for _, in := range s.on(e.Node) {
+				if in.srv == nil {
+					s.cmNotice(w, in)
+				}
+			}
+		}
+		return
+	}
+	if in := s.inst(a.name); in != nil && in.srv == nil && s.cmMay(w, in) {
+		s.revive(w, in)
+	}
+}
+
+// cmMay says whether the agent may start an instance.
+func (s *state) cmMay(w *sim.World, in *instance) bool {
+	m := w.Machine(in.node)
+	bin := s.opts.App() + "/bin/"
+	return s.opts.CM && m.Up() && s.cmProc(m, "cm_agent") != nil && !m.Exists(bin+"cluster_manual_start") && !m.Exists(fmt.Sprintf("%sinstance_manual_start_%d", bin, in.id)) && !m.Exists(bin+"cluster_manual_pause")
+}
+
+// cmNotice lets the agent of a node act on an instance that is down.
+func (s *state) cmNotice(w *sim.World, in *instance) {
+	if s.cmMay(w, in) {
+		w.After(5*time.Second+time.Duration(w.Rand().IntN(3000))*time.Millisecond, evCM, in.node, cmEvent{"inst", in.name})
+	}
+}
+
+// revive starts an instance again; when the primary is gone another is elected.
+func (s *state) revive(w *sim.World, in *instance) {
+	m := w.Machine(in.node)
+	maintenance := m.Exists(s.opts.socketDir()+"/binary_upgrade/inplace_upgrade_flag") && s.upgradeFrom(m) > 0
+	role := "standby"
+	if in.static == 'C' {
+		role = "cascade_standby"
+	}
+	if s.primaryOf() == nil {
+		best := s.best(w, in)
+		switch {
+		case best == in || best.srv == nil || maintenance:
+			role = "primary"
+		case s.cm.leader != "" && best.standby():
+			s.crown(w, best)
+		}
+	}
+	args := []string{"-D", in.data, "-M", role}
+	if n := s.upgradeFrom(m); n > 0 {
+		args = append([]string{"-u", strconv.Itoa(n)}, args...)
+	}
+	if err := s.start(w, in, m.Real(s.opts.App()), args, s.opts.User, nil); err != nil {
+		s.cmNotice(w, in)
+	}
+}
+
+func (s *state) primaryOf() *instance {
+	for _, in := range s.insts {
+		if in.primary() {
+			return in
+		}
+	}
+	return nil
+}
+
+// best is the instance with the most data among those that are up, or in itself.
+func (s *state) best(w *sim.World, in *instance) *instance {
+	best := in
+	for _, other := range s.insts {
+		if other.srv != nil && other.srv.role == roleStandby && w.Machine(other.node).Connected() && (best == in && other.lsn >= in.lsn || other.lsn > best.lsn) {
+			best = other
+		}
+	}
+	return best
+}
+
+func (s *state) upgradeFrom(m *sim.Machine) int {
+	body, _ := m.Read(s.opts.cmDir() + "/cm_agent/cm_agent.conf")
+	n, _ := strconv.Atoi(readConf(body)["upgrade_from"])
+	return n
+}
+
+func cmVersion(c *sim.Call) int {
+	rel, _ := releaseOf(c.Image)
+	c.Printf("%s (%s CM %s build %s) compiled at %s debug\n", c.Argv[0][strings.LastIndexByte(c.Argv[0], '/')+1:], rel.Product, rel.Version, rel.Commit, rel.built())
+	return 0
+}
+
+// cmctl is one run of cm_ctl.
+type cmctl struct {
+	*sim.Call
+	s          *state
+	rel        Release
+	node       int
+	dir        string
+	key, val   string
+	part       string
+	v, i, d, p bool
+	C, w, all  bool
+}
+
+func cmCtl(call *sim.Call) int {
+	rel, _ := releaseOf(call.Image)
+	c := &cmctl{Call: call, s: stateOf(call.World), rel: rel}
+	args := call.Args()
+	verb := ""
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		next := func() string {
+			i++
+			if i < len(args) {
+				return args[i]
+			}
+			return ""
+		}
+		switch {
+		case a == "-V" || a == "--version":
+			return cmVersion(call)
+		case a[0] != '-' && verb == "":
+			verb = a
+		case a == "-n":
+			c.node, _ = strconv.Atoi(next())
+		case a == "-D":
+			c.dir = next()
+		case a == "-k":
+			c.key = next()
+		case a == "-m", a == "-t", a == "-z":
+			if v := next(); v == "ALL" {
+				c.all = true
+			}
+		case verb == "set" && a == "-v":
+			c.val = next()
+		case a == "--param":
+		case a == "--agent", a == "--server":
+			c.part = a[2:]
+		case strings.HasPrefix(a, "--"), a == "-f", a == "-a", a == "-A":
+		default:
+			for _, o := range a[1:] {
+				switch o {
+				case 'v':
+					c.v = true
+				case 'i':
+					c.i = true
+				case 'd':
+					c.d = true
+				case 'p':
+					c.p = true
+				case 'C':
+					c.C = true
+				case 'w':
+					c.w = true
+				case 's', 'z', 'F', 'L':
+				default:
+					return call.Fail(1, "cm_ctl: unrecognized option '%s'\nTry \"cm_ctl --help\" for more information.", a)
+				}
+			}
+		}
+	}
+	c.s.settle(call.World)
+	c.s.elect(call.World)
+	switch verb {
+	case "query":
+		return c.query()
+	case "start":
+		return c.start()
+	case "stop":
+		return c.stop()
+	case "switchover":
+		return c.switchover()
+	case "pause", "resume":
+		return c.pause(verb)
+	case "reload", "set", "list":
+		return c.param(verb)
+	}
+	return call.Fail(1, "cm_ctl: unrecognized operation mode \"%s\"\nTry \"cm_ctl --help\" for more information.", verb)
+}
+
+func (c *cmctl) pausing() bool {
+	return c.Machine.Exists(c.s.opts.App() + "/bin/cluster_manual_pause")
+}
+
+// rows are the data nodes as cm_server knows them: full words, not first ones.
+func (c *cmctl) rows() []omRow {
+	var out []omRow
+	for _, in := range c.s.insts {
+		r := omRow{topoNode: topoNode{ID: in.nodeID, Name: in.node, IP: in.addr, Inst: in.id, Data: in.data, Port: in.port, Static: string(in.static)}, role: "Down", state: "Manually stopped"}
+		m := c.World.Machine(in.node)
+		switch {
+		case !m.Connected() || c.s.cmProc(m, "cm_agent") == nil:
+			r.role, r.state = "Unknown", "Unknown"
+		case in.srv != nil:
+			st, det := in.dbState(c.World)
+			r.role, r.state = in.srv.role, st
+			if st == "Need repair" {
+				r.state += "(" + strings.TrimSuffix(det, "...") + ")"
+			}
+		case !c.Machine.Exists(c.s.opts.App() + "/bin/cluster_manual_start"):
+			r.state = "Unknown"
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+func (c *cmctl) query() int {
+	if c.C || c.v {
+		c.servers()
+	}
+	if c.s.cm.leader == "" {
+		c.Errorf("cm_ctl: can't connect to cm_server.\nMaybe cm_server is not running, or timeout expired. Please try again.\n")
+		return 255
+	}
+	rows := c.rows()
+	st := clusterState(shortRoles(rows))
+	if !c.C && !c.v {
+		rule := strings.Repeat("-", 71)
+		c.Printf("%s\n\ncluster_state             : %s\nredistributing            : No\nbalanced                  : %s\n", rule, st, balanced(rows))
+		if c.pausing() {
+			c.Print("pausing                   : Yes\n")
+		}
+		c.Printf("\n%s\n", rule)
+		return 0
+	}
+	c.Printf("[   Cluster State   ]\n\ncluster_state   : %s\nredistributing  : No\nbalanced        : %s\ncurrent_az      : AZ_ALL\n", st, balanced(rows))
+	if c.pausing() {
+		c.Print("pausing         : Yes\n")
+	}
+	c.Print("\n[  Datanode State   ]\n\n")
+	c.datanodes(rows)
+	return 0
+}
+
+func shortRoles(rows []omRow) []omRow {
+	out := slices.Clone(rows)
+	for i := range out {
+		out[i].role, _, _ = strings.Cut(out[i].role, " ")
+	}
+	return out
+}
+
+func balanced(rows []omRow) string {
+	for _, r := range rows {
+		if (r.Static == "P") != (r.role == "Primary") {
+			return "No"
+		}
+	}
+	return "Yes"
+}
+
+func (c *cmctl) servers() {
+	dir, name := c.s.opts.cmDir()+"/cm_server", 4
+	for _, n := range c.s.nodes() {
+		name = max(name, len(n))
+	}
+	ip := ""
+	if c.i {
+		ip = fmt.Sprintf("%-16s", "node_ip")
+	}
+	head := fmt.Sprintf("%-*s%s%-*s", name+4, "node", ip, len(dir)+6, "instance") + "state"
+	c.Printf("[  CMServer State   ]\n\n%s\n%s\n", head, strings.Repeat("-", len(head)+2))
+	for i, n := range c.s.nodes() {
+		m := c.World.Machine(n)
+		st := "Standby"
+		switch {
+		case n == c.s.cm.leader:
+			st = "Primary"
+		case !m.Connected() || c.s.cmProc(m, "cm_server") == nil:
+			st = "Down"
+		}
+		if c.i {
+			ip = fmt.Sprintf("%-15s ", m.Address)
+		}
+		c.Printf("%-2d %-*s %s%-4d %-*s %s\n", i+1, name, n, ip, i+1, len(dir), dir, st)
+	}
+	c.Print("\n")
+}
+
+func (c *cmctl) datanodes(rows []omRow) {
+	name, dir := 4, 4
+	for _, r := range rows {
+		name, dir = max(name, len(r.Name)), max(dir, len(r.Data))
+	}
+	if !c.d {
+		dir = 4
+	}
+	var heads, cells []string
+	for i, r := range rows {
+		ip, port, where, ipHead := "", "", "    ", ""
+		if c.i {
+			ip, ipHead = fmt.Sprintf("%-15s ", r.IP), fmt.Sprintf("%-16s", "node_ip")
+		}
+		if c.p {
+			port = fmt.Sprintf("%-6d ", r.Port)
+		}
+		if c.d {
+			where = fmt.Sprintf("%-*s", dir, r.Data)
+		}
+		cell := fmt.Sprintf("%-2d %-*s %s%d %s%s %s %-7s %s", r.ID, name, r.Name, ip, r.Inst, port, where, r.Static, r.role, r.state)
+		head := fmt.Sprintf("%-*s%s%-*s", name+4, "node", ipHead, 5+len(port)+dir+1, "instance") + "state"
+		if i < len(rows)-1 {
+			head = fmt.Sprintf("%-*s", len(cell), head)
+		}
+		heads, cells = append(heads, head), append(cells, cell)
+	}
+	if c.w {
+		head := strings.TrimRight(heads[0], " ")
+		c.Printf("%s\n%s\n%s\n", head, strings.Repeat("-", len(head)), strings.Join(cells, "\n"))
+		return
+	}
+	line := strings.Join(cells, " | ")
+	c.Printf("%s\n%s\n%s\n", strings.Join(heads, " | "), strings.Repeat("-", len(line)), line)
+}
+
+// target is the instance that -n and -D name.
+func (c *cmctl) target() *instance {
+	for _, in := range c.s.insts {
+		if in.nodeID == c.node && (c.dir == "" || in.data == strings.TrimRight(c.dir, "/")) {
+			return in
+		}
+	}
+	return nil
+}
+
+func (c *cmctl) flag(name string) string { return c.s.opts.App() + "/bin/" + name }
+
+func (c *cmctl) stop() int {
+	w := c.World
+	var ins []*instance
+	if c.node != 0 {
+		in := c.target()
+		if in == nil {
+			return c.Fail(1, "cm_ctl: can't find the node_id:%d, data_path:%s.", c.node, c.dir)
+		}
+		w.Machine(in.node).Write(c.flag(fmt.Sprintf("instance_manual_start_%d", in.id)), "", 0o600, c.User.Name)
+		ins = []*instance{in}
+		c.Printf("cm_ctl: stop the node: %d,datapath: %s. \n", in.nodeID, in.data)
+	} else {
+		for _, n := range c.s.nodes() {
+			if m := w.Machine(n); m.Connected() {
+				m.Write(c.flag("cluster_manual_start"), "", 0o600, c.User.Name)
+			}
+		}
+		c.Print("cm_ctl: stop cluster. \n")
+		for _, in := range slices.Backward(c.s.insts) {
+			c.Printf("cm_ctl: stop nodeid: %d\n", in.nodeID)
+			ins = append(ins, in)
+		}
+	}
+	for _, in := range ins {
+		if in.srv != nil && w.Machine(in.node).Connected() {
+			c.s.stop(w, in, true)
+		}
+	}
+	for range 3 {
+		c.Sleep(time.Second)
+		c.Print(".")
+	}
+	if c.node != 0 {
+		c.Print("\ncm_ctl: stop instance successfully.\n")
+	} else {
+		c.s.stopCM(w)
+		c.Print("\ncm_ctl: stop cluster successfully.\n")
+	}
+	return 0
+}
+
+func (c *cmctl) start() int {
+	w := c.World
+	if c.node != 0 {
+		in := c.target()
+		if in == nil {
+			return c.Fail(1, "cm_ctl: can't find the node_id:%d, data_path:%s.", c.node, c.dir)
+		}
+		m := w.Machine(in.node)
+		m.Remove(c.flag(fmt.Sprintf("instance_manual_start_%d", in.id)))
+		c.Printf("cm_ctl: start the node:%d,datapath:%s. \n", in.nodeID, in.data)
+		c.s.revive(w, in)
+		return c.settleStart("cm_ctl: start instance successfully.\n")
+	}
+	c.Print("cm_ctl: checking cluster status.\ncm_ctl: checking cluster status.\ncm_ctl: checking finished in 3 ms.\ncm_ctl: start cluster. \n")
+	for _, n := range c.s.nodes() {
+		if m := w.Machine(n); m.Connected() {
+			m.Remove(c.flag("cluster_manual_start"))
+		}
+	}
+	c.s.startCM(w)
+	order := slices.Clone(c.s.insts)
+	slices.SortStableFunc(order, func(a, b *instance) int { // who has the most becomes primary
+		if a.lsn != b.lsn {
+			return int(b.lsn>>1) - int(a.lsn>>1)
+		}
+		return a.id - b.id
+	})
+	for _, in := range order {
+		c.Printf("cm_ctl: start nodeid: %d\n", in.nodeID)
+		if in.srv == nil && c.s.cmMay(w, in) {
+			c.s.revive(w, in)
+		}
+	}
+	return c.settleStart("cm_ctl: start cluster successfully.\n")
+}
+
+func (c *cmctl) settleStart(good string) int {
+	for n := range 60 {
+		c.Sleep(time.Second)
+		c.Print(".")
+		c.s.settle(c.World)
+		ok := true
+		for _, in := range c.s.insts {
+			if in.srv == nil {
+				ok = ok && c.node != 0 && in.nodeID != c.node
+				continue
+			}
+			st, _ := in.dbState(c.World)
+			ok = ok && st == "Normal"
+		}
+		if ok && n > 1 {
+			c.Print("\n" + good)
+			return 0
+		}
+	}
+	return c.Fail(255, "\ncm_ctl: start cluster failed in (60)s!\n\nHINT: Maybe the cluster is continually being started in the background.")
+}
+
+func (c *cmctl) switchover() int {
+	in := c.target()
+	switch {
+	case c.s.cm.leader == "":
+		return c.Fail(255, "cm_ctl: can't connect to cm_server.\nMaybe cm_server is not running, or timeout expired. Please try again.")
+	case in == nil:
+		return c.Fail(1, "cm_ctl: can't find the node_id:%d, data_path:%s.", c.node, c.dir)
+	case in.primary():
+		c.Print("cm_ctl: switchover successfully.\n")
+		return 0
+	case !in.standby() || !in.srv.linked:
+		return c.Fail(1, "cm_ctl: can not do switchover at current role.")
+	case c.Machine.Exists(c.s.opts.socketDir() + "/binary_upgrade/inplace_upgrade_flag"):
+		return c.Fail(1, "cm_ctl: can not do switchover, another command(1) is running.")
+	}
+	takes := 1300*time.Millisecond + time.Duration(c.World.Rand().IntN(700))*time.Millisecond
+	c.World.After(20*time.Millisecond, evDemote, in.node, switchArg{from: in.srv.up, to: in.name, takes: takes})
+	for range 60 {
+		c.Sleep(time.Second)
+		c.Print(".")
+		c.s.settle(c.World)
+		if in.srv != nil && in.srv.role == rolePrimary && in.srv.phase == "" {
+			c.Print("\ncm_ctl: switchover successfully.\n")
+			return 0
+		}
+	}
+	return c.Fail(1, "\ncm_ctl: failed to do switch-over. Wait the candidate to be promoted timeout.")
+}
+
+// pause asks first while an upgrade is open; any answer but y does nothing and
+// still ends with 0.
+func (c *cmctl) pause(verb string) int {
+	if verb == "pause" && len(c.Machine.List(c.s.opts.socketDir()+"/binary_upgrade")) > 0 {
+		c.Print("cm_ctl: WARNING: the cluster is upgrading, pausing it may make the upgrade fail. Are you sure want to continue? (y/[n])")
+		if in := c.Input(); len(in) == 0 || in[0] != 'y' {
+			c.Print("\n")
+			return 0
+		}
+		c.Print("\n")
+	}
+	c.Print("cm_ctl: Checking trust among all nodes.\n")
+	for _, n := range c.s.nodes() {
+		if !c.World.Machine(n).Connected() {
+			return c.Fail(1, "cm_ctl: Failed to check trust among all nodes, node %s.", n)
+		}
+	}
+	c.Printf("cm_ctl: %s the cluster.\n", map[string]string{"pause": "Pausing", "resume": "Resuming"}[verb])
+	for _, n := range c.s.nodes() {
+		m := c.World.Machine(n)
+		if verb == "pause" {
+			m.Write(c.flag("cluster_manual_pause"), "", 0o600, c.User.Name)
+		} else {
+			m.Remove(c.flag("cluster_manual_pause"))
+		}
+	}
+	c.s.cm.paused = verb == "pause"
+	if verb == "resume" {
+		for _, in := range c.s.insts {
+			if in.srv == nil {
+				c.s.cmNotice(c.World, in)
+			}
+		}
+	}
+	c.Printf("cm_ctl: The cluster has been %s.\n", map[string]string{"pause": "paused", "resume": "resumed"}[verb])
+	return 0
+}
+
+func (c *cmctl) param(verb string) int {
+	file := c.s.opts.cmDir() + "/cm_" + c.part + "/cm_" + c.part + ".conf"
+	for _, n := range c.s.nodes() {
+		m := c.World.Machine(n)
+		body, ok := m.Read(file)
+		if !ok || !m.Connected() {
+			return c.Fail(1, "cm_ctl: failed to %s the parameter on node %s.", verb, n)
+		}
+		switch verb {
+		case "list":
+			for _, k := range sortedKeys(readConf(body)) {
+				c.Printf("%s %s = %s\n", n, k, readConf(body)[k])
+			}
+		case "set":
+			m.Write(file, setConf(body, c.key, &c.val), 0o600, c.User.Name)
+			c.Printf("cm_ctl: set param %s=%s on node %s successfully.\n", c.key, c.val, n)
+		case "reload":
+			c.Printf("cm_ctl: reload cm_%s param success on node %s.\n", c.part, n)
+		}
+	}
+	return 0
+}
+
+// cmFindings is what is not in order with the cluster manager at the end.
+func (s *state) cmFindings(w *sim.World) []string {
+	if !s.opts.CM {
+		return nil
+	}
+	var out []string
+	for _, n := range s.nodes() {
+		m := w.Machine(n)
+		app := m.Real(s.opts.App())
+		if v := s.upgradeFrom(m); v != 0 {
+			out = append(out, fmt.Sprintf("%s: upgrade_from is still %d", n, v))
+		}
+		for _, name := range []string{"om_monitor", "cm_agent", "cm_server"} {
+			p := s.cmProc(m, name)
+			if p == nil {
+				out = append(out, n+": "+name+" does not run")
+			} else if p.Exe != app+"/bin/"+name || m.Image(p.Exe) != p.Image {
+				out = append(out, n+": "+name+" still runs the program it was started from, not what lies there now")
+			}
+		}
+		if paused := m.Exists(app + "/bin/cluster_manual_pause"); paused != s.cm.paused {
+			out = append(out, fmt.Sprintf("%s: cluster_manual_pause is there: %v, it should be: %v", n, paused, s.cm.paused))
+		}
+		for _, f := range []string{"cluster_manual_start"} {
+			if m.Exists(app + "/bin/" + f) {
+				out = append(out, n+": "+f+" is still there")
+			}
+		}
+		if !m.Exists(app + "/share/sslcert/cm/server.crt") {
+			out = append(out, n+": the certificates of CM were not carried")
+		}
+	}
+	return out
+}
