@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/run"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/view"
@@ -100,14 +102,27 @@ func (r *room) runStatus(st *view.Status, t *run.Trail, alive bool) {
 			st.Why = leave.Error.In(r.app.screen.Lang)
 		}
 	}
+	st.Gate = gateOf(t, state)
 	switch state {
 	case run.Upgraded:
 		st.Next = r.app.command("commit")
 	case run.Interrupted, run.FailedState:
-		st.Next = r.app.command("resume")
+		st.Next = r.app.nextCommand("resume", st.Gate, t.Plan)
 		if t.Back {
 			st.Next = r.app.command("rollback")
 		}
 	case run.Idle, run.Running, run.Committed, run.RolledBack:
 	}
+}
+
+// gateOf is the gate that a run waits at; empty when it waits at none.
+func gateOf(t *run.Trail, state run.State) string {
+	switch {
+	case state == run.Upgraded:
+		return plan.CommitGate
+	case state == run.Interrupted && t.Leave != nil:
+		gate, _ := strings.CutPrefix(t.Leave.Reason, "gate ")
+		return gate
+	}
+	return ""
 }

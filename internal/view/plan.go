@@ -173,7 +173,7 @@ func longest(p *plan.Plan, done map[string]bool) time.Duration {
 		for _, need := range st.Needs {
 			start = max(start, ends[need])
 		}
-		if !done[st.ID] {
+		if !done[st.ID] && st.Gate == nil {
 			start += st.Estimate.Std()
 		}
 		ends[st.ID] = start

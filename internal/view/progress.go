@@ -93,7 +93,7 @@ func (s *Screen) stepLine(count, verb string, e run.Event, tail string) string {
 	if tail != "" {
 		text += s.word(": ", "：") + clean(tail)
 	}
-	if e.Attempt > 1 && e.Kind == run.Started {
+	if e.Attempt > 1 && e.Kind == run.Started && !e.Undo { // an undo always follows an attempt
 		text += fmt.Sprintf(s.word("  (attempt %d)", "（第 %d 次）"), e.Attempt)
 	}
 	parts := []string{count, pad(verb, 5)}

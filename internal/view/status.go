@@ -87,7 +87,7 @@ func (s *Screen) Verified(st Status, fs []check.Finding) error {
 }
 
 func (s *Screen) statusHead(st *Status) {
-	head := fmt.Sprintf("%s (%s)  %s  %s", st.Cluster, st.Driver, s.state(st.State), arrow(st.From, st.To))
+	head := fmt.Sprintf("%s (%s)  %s  %s", st.Cluster, st.Driver, s.state(st.State), way(st.State, st.From, st.To))
 	if st.Step.Total > 0 {
 		head += fmt.Sprintf("  %s %d/%d", s.word("step", "步骤"), st.Step.Done, st.Step.Total)
 	}
@@ -164,4 +164,12 @@ func dash(text string) string {
 		return "-"
 	}
 	return text
+}
+
+// way shows which way a run went.
+func way(state, from, to string) string {
+	if state == "rolled-back" {
+		return arrow(to, from)
+	}
+	return arrow(from, to)
 }

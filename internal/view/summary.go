@@ -43,7 +43,7 @@ func (s *Screen) Summary(sum Summary) error {
 	if s.Format == JSON {
 		return s.Object(sum)
 	}
-	head := fmt.Sprintf("%s: %s  %s", sum.Cluster, s.state(sum.State), arrow(sum.From, sum.To))
+	head := fmt.Sprintf("%s: %s  %s", sum.Cluster, s.state(sum.State), way(sum.State, sum.From, sum.To))
 	style := s.out.good
 	if sum.Exit != 0 {
 		style = s.out.warn
