@@ -67,6 +67,9 @@ func openServing(dir string) (*Lab, net.Listener, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if d := l.State.Daemon; d != nil && d.PID != os.Getpid() && d.Alive() {
+		return nil, nil, fmt.Errorf("%s: process %d holds this lab already", l.Dir, d.PID)
+	}
 	listener, err := listenControl(l.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -74,7 +77,21 @@ func openServing(dir string) (*Lab, net.Listener, error) {
 	if l.machines, err = l.openMachines(); err != nil {
 		return nil, nil, errors.Join(err, listener.Close())
 	}
+	if err := l.signIn(); err != nil {
+		return nil, nil, errors.Join(err, l.machines.close(), listener.Close())
+	}
 	return l, listener, nil
+}
+
+// signIn writes down this process as the lab's daemon. It does so itself: who
+// started it may die before it could.
+func (l *Lab) signIn() error {
+	p, err := lab.FindProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	l.State.Daemon = &p
+	return l.State.Save(l.Dir)
 }
 
 // throughDir calls fn with a short path of the control socket: a lab may lie

@@ -27,6 +27,9 @@ func TestDownAfterTheDaemonWasKilled(t *testing.T) {
 		t.Error("db2 answers")
 	}
 	l.mustBreak(t, "db2", RestoreSSH)
+	if err := Serve(t.Context(), l.Dir); err == nil || !strings.Contains(err.Error(), "holds this lab") {
+		t.Errorf("a second daemon: %v", err)
+	}
 	if err := l.State.Daemon.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
