@@ -36,13 +36,15 @@ type app struct {
 	flags  common
 }
 
-// verbs are the verbs, each in a file of its own, in the order of the help.
-// Each returns its command; a verb that is added needs one line here.
-var verbs = []func(*app) *cobra.Command{
-	(*app).inventoryVerb, (*app).pathVerb, (*app).checkVerb, (*app).planVerb, (*app).applyVerb, (*app).statusVerb,
-	(*app).resumeVerb, (*app).verifyVerb, (*app).commitVerb, (*app).rollbackVerb, (*app).reportVerb,
-	(*app).labVerb, (*app).demoVerb, (*app).completionVerb, (*app).versionVerb,
-	(*app).exitCodesTopic, (*app).driversTopic,
+// verbs returns the commands, each from a file of its own, in the order of the
+// help. A verb that is added needs one line here.
+func (a *app) verbs() []*cobra.Command {
+	return []*cobra.Command{
+		a.inventoryVerb(), a.pathVerb(), a.checkVerb(), a.planVerb(), a.applyVerb(), a.statusVerb(),
+		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.reportVerb(),
+		a.labVerb(), a.demoVerb(), a.completionVerb(), a.versionVerb(),
+		a.exitCodesTopic(), a.driversTopic(),
+	}
 }
 
 // Main runs the tool and returns its exit code.
@@ -110,9 +112,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return a.flagError(cmd, err)
 	})
-	for _, verb := range verbs {
-		root.AddCommand(verb(a))
-	}
+	root.AddCommand(a.verbs()...)
 	return root
 }
 

@@ -49,6 +49,12 @@ func (l *lines) Event(e run.Event) {
 		}
 		l.said[e.Step.ID] = e.Time
 	}
+	if e.Step != nil && (e.Kind == run.Progress || e.Kind == run.Finished || e.Kind == run.Settled) {
+		// The line above told the sentence when the step began.
+		short := *e.Step
+		short.Says, short.Node = say.Same(short.ID), ""
+		e.Step = &short
+	}
 	if text := l.s.eventLine(e); text != "" {
 		fmt.Fprintf(l.s.Err, "%s  %s\n", e.Time.Format(time.TimeOnly), text)
 	}
