@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -199,6 +200,7 @@ func (b *builder) upgradePrimary() {
 	b.swap(back)
 	b.start(c, "start-back", p.Name, plan.None, false)
 	b.settleAfter(back)
+	b.restore(c, cmp.Or(sw.prepared, sw.settled), "restore-settings")
 	b.tidyBack(sw)
 }
 
@@ -222,6 +224,7 @@ type swap struct {
 	id, suffix  string
 	relaxed     string // step that reduced have on from
 	prepared    string // step that prepared to
+	settled     string // step that gave to its settings for good
 	atPromotion syncNames
 	made        []string // slots made on to
 }
@@ -278,7 +281,7 @@ func nodeNames(nodes []*seen) []string {
 // primary is back as a standby, so commits may wait for it again.
 func (b *builder) settleAfter(s *swap) {
 	if s.want.String() != s.atPromotion.String() {
-		b.add(plan.Step{ID: s.to.Name + "/settle" + s.suffix, Kind: kindAlter, Node: s.to.Name,
+		s.settled = b.add(plan.Step{ID: s.to.Name + "/settle" + s.suffix, Kind: kindAlter, Node: s.to.Name,
 			Says: say.F("ask for synchronous replication on %s again: synchronous_standby_names = '%s'", "恢复 %s 的同步复制：synchronous_standby_names = '%s'", s.to.Name, s.want.String()),
 			Args: map[string]string{"set:synchronous_standby_names": s.want.String()}})
 	}

@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -97,7 +96,7 @@ func (r *real) finish(t *testing.T, m *meter.Meter) meter.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("meter: %+v", rep)
+	t.Logf("meter: longest gap %s, lost %d, gaps %v, %.0f rows/s before, %.0f after", rep.Interruption, rep.LostWrites, rep.Gaps, rep.Before, rep.After)
 	if !rep.Good() {
 		t.Errorf("acknowledged rows are missing: %+v", rep)
 	}
@@ -119,13 +118,15 @@ func TestRealRollingUpgradeAndBackUnderLoad(t *testing.T) {
 	t.Parallel()
 	r := openReal(t, labpg.Options{Nodes: 3, Release: "15.16", To: []string{"15.17"}}, plan.Request{To: "15.17", Mode: "rolling"})
 	before := r.releases(t)
+	for _, f := range r.checks(t) {
+		if f.Severity != check.Pass {
+			t.Errorf("a healthy cluster: %s %s %s: %s (%s)", f.Severity, f.ID, f.Node, f.Says.EN, f.Evidence)
+		}
+	}
 	m := r.meter(t)
 	s, err := rehearse.Begin(t.Context(), r.w)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for i, st := range s.Plan.Steps {
-		t.Logf("%2d %s", i+1, fmt.Sprintf("%-26s %-12s %s", st.ID, st.Impact, st.Says.EN))
 	}
 	work(t, s, "apply", run.Upgraded)
 	after := r.releases(t)
@@ -135,6 +136,67 @@ func TestRealRollingUpgradeAndBackUnderLoad(t *testing.T) {
 		t.Errorf("after the rollback: %v, before the run: %v", got, before)
 	}
 	r.finish(t, m)
+}
+
+func TestRealSynchronousCascadeGoesAndSwitchesBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := openReal(t, labpg.Options{Nodes: 4, Release: "15.16", To: []string{"15.17"}, Upstream: map[string]string{"db4": "db2"}, SyncNames: "FIRST 2 (db2, db3)"},
+		plan.Request{To: "15.17", Mode: "rolling", SwitchBack: true, Candidate: "db3"})
+	m := r.meter(t)
+	s, err := rehearse.Begin(t.Context(), r.w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work(t, s, "apply", run.Upgraded)
+	if got := r.finish(t, m).Interruption; got > 3*time.Second {
+		t.Errorf("writes stood still for %s: synchronous replication must not block them", got)
+	}
+	want := []string{"db1 primary 15.17/15.17 primary", "db2 standby 15.17/15.17 streaming", "db3 standby 15.17/15.17 streaming", "db4 cascade 15.17/15.17 streaming"}
+	if got := r.releases(t); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := r.facts(t, "sync"), r.factsOf(s.Plan.Facts, "sync"); !slices.Equal(got, want) {
+		t.Errorf("synchronous_standby_names %v, before the run %v", got, want)
+	}
+	work(t, s, "commit", run.Committed)
+}
+
+func TestRealInPlaceUpgradeAndBack(t *testing.T) {
+	t.Parallel()
+	r := openReal(t, labpg.Options{Nodes: 3, Release: "15.16", To: []string{"15.17"}, Cascade: true}, plan.Request{To: "15.17", Mode: "inplace"})
+	before := r.releases(t)
+	m := r.meter(t)
+	s, err := rehearse.Begin(t.Context(), r.w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	work(t, s, "apply", run.Upgraded)
+	for _, got := range r.releases(t) {
+		if !strings.Contains(got, " 15.17/15.17 ") {
+			t.Error(got)
+		}
+	}
+	work(t, s, "rollback", run.RolledBack)
+	if got := r.releases(t); !slices.Equal(got, before) {
+		t.Errorf("after the rollback: %v, before the run: %v", got, before)
+	}
+	r.finish(t, m)
+}
+
+// facts are the values of one fact on all nodes.
+func (r *real) facts(t *testing.T, name string) []string {
+	t.Helper()
+	return r.factsOf(r.observe(t).Facts, name)
+}
+
+func (r *real) factsOf(facts []plan.Fact, name string) []string {
+	var out []string
+	for _, f := range facts {
+		if f.Name == name {
+			out = append(out, f.Node+"="+f.Value)
+		}
+	}
+	return out
 }
 
 func (r *real) meterConfig(t *testing.T) meter.Config {
