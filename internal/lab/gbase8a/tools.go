@@ -17,7 +17,6 @@ const FlushProgram = "import gcware; print(gcware.flush_statemachine())"
 // register makes the simulated software known to a world.
 func register(w *sim.World) {
 	w.RegisterTool(tool, run)
-	w.RegisterScript(host.ProfileScript, profile)
 	w.RegisterScript(host.DetachScript, detached)
 	w.RegisterScript("true", func(*sim.Call) int { return 0 })
 	w.RegisterProc(tool, sim.ProcKind{Exit: exits})
@@ -66,33 +65,6 @@ func run(call *sim.Call) int {
 	}
 	call.World.Complain("%s: %q is not simulated", call.Machine.Name(), call.Argv)
 	return 1
-}
-
-// profile is host.ProfileScript: it knows lines "export NAME=VALUE".
-func profile(call *sim.Call) int {
-	args := call.Args()
-	text, err := call.ReadFile(args[0])
-	if err != nil {
-		return call.Fail(126, "cannot read the environment profile %s", args[0])
-	}
-	env := call.WithEnv(nil)
-	for line := range strings.Lines(string(text)) {
-		if k, v, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "="); ok {
-			env[k] = expand(v, env)
-		}
-	}
-	return call.ExecEnv(env, args[1:]...)
-}
-
-func expand(v string, env map[string]string) string {
-	for k, old := range env {
-		v = strings.ReplaceAll(v, "$"+k+"/", old+"/")
-		v = strings.ReplaceAll(v, "$"+k+":", old+":")
-		if strings.HasSuffix(v, "$"+k) {
-			v = strings.TrimSuffix(v, "$"+k) + old
-		}
-	}
-	return v
 }
 
 // bash is the shell with what its start files print in front.
