@@ -153,7 +153,7 @@ var deeds = map[string]deed{
 	"open-standby":    {probe: openProbe, do: openStandby, undo: openUndo},
 	"open-primary":    {probe: openProbe, do: openPrimary},
 	"force-open":      {probe: openProbe, do: forceOpen},
-	"prove-standby":   {do: proveStandby},
+	"prove-standby":   {probe: proveProbe, do: proveStandby},
 	"backup-primary":  {probe: backupProbe, do: backupDo},
 	"restore-standby": {probe: restoreProbe, do: restoreDo},
 	"adopt-standby":   {probe: adoptProbe, do: adoptDo},
@@ -162,7 +162,7 @@ var deeds = map[string]deed{
 	"wait-open":       {do: waitOpen},
 	"stop-node":       {prepare: nodeWas, probe: stopNodeProbe, do: stopNodeDo, undo: stopNodeUndo},
 	"stop-css-first":  {probe: sharedDownProbe, do: sharedDown, undo: sharedUp},
-	"start-node":      {probe: startNodeProbe, do: startNodeDo},
+	"start-node":      {probe: startNodeProbe, do: startNodeDo, undo: startNodeUndo},
 	"clean-up":        {do: cleanUp, probe: cleanProbe},
 }
 

@@ -400,7 +400,7 @@ func coldProbe(ctx context.Context, k *task) (driver.Standing, error) {
 		if err != nil || !there {
 			return standing(err, false)
 		}
-		done, err := k.n.exists(ctx, k.coldSet()+".checked")
+		done, err := k.n.exists(ctx, k.coldSet()+"/.checked")
 		if err == nil && !done {
 			return driver.Half, nil
 		}
@@ -506,7 +506,7 @@ func coldUndo(ctx context.Context, k *task) error {
 				return err
 			}
 		}
-		return k.n.change(ctx, "rm", "-rf", k.mark(), k.coldSet()+".checked", k.coldSet())
+		return k.n.change(ctx, "rm", "-rf", k.mark(), k.coldSet())
 	}
 	dirs, err := k.coldKept(ctx)
 	if err != nil {
@@ -548,7 +548,7 @@ func (n *node) putBack(ctx context.Context, cold, dir string) error {
 }
 
 func (k *task) coldBackup(ctx context.Context) error {
-	if err := k.n.change(ctx, "rm", "-rf", k.coldSet(), k.coldSet()+".checked"); err != nil {
+	if err := k.n.change(ctx, "rm", "-rf", k.coldSet()); err != nil {
 		return err
 	}
 	if err := k.n.change(ctx, "mkdir", "-p", path.Dir(k.coldSet())); err != nil {
@@ -557,7 +557,7 @@ func (k *task) coldBackup(ctx context.Context) error {
 	if err := k.rman(ctx, "BACKUP DATABASE '%s' FULL TO SHIPLIFT_COLD BACKUPSET '"+k.coldSet()+"'", "CHECK BACKUPSET '"+k.coldSet()+"'"); err != nil {
 		return err
 	}
-	return host.WriteFile(ctx, k.n.host, k.coldSet()+".checked", nil, 0o644)
+	return host.WriteFile(ctx, k.n.host, k.coldSet()+"/.checked", nil, 0o644)
 }
 
 // ---- ALTER_MODE_STATUS in dm.ini ----
@@ -607,7 +607,7 @@ func (k *task) leftovers() []string {
 	for i, v := range strings.Split(k.arg("to"), ",") {
 		from := strings.Split(k.arg("from"), ",")[i]
 		set := k.n.backups() + "/cold-" + k.m.name + "-" + from + "-" + v
-		out = append(out, set, set+".checked", k.n.file("touched-"+k.m.name+"-"+v), k.n.backups()+"/upgrade-"+v)
+		out = append(out, set, k.n.file("touched-"+k.m.name+"-"+v), k.n.backups()+"/upgrade-"+v)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -76,6 +77,20 @@ func (k *task) unclean(n *node, what say.Text) error {
 // sick is the mark that a standby did not take part in the upgrade and has to
 // be restored (R1.F).
 func (k *task) sick(m *member) string { return m.first().file("restore-" + m.name + "-" + k.arg("to")) }
+
+// proveProbe: a standby is judged when it is marked, or shows its open history.
+func proveProbe(ctx context.Context, k *task) (driver.Standing, error) {
+	marked, err := k.n.exists(ctx, k.sick(k.m))
+	if err != nil || marked || !k.crosses("E1") {
+		return standing(err, marked)
+	}
+	_, err = k.m.history(ctx)
+	var code *sqlError
+	if errors.As(err, &code) {
+		return driver.NotApplied, nil
+	}
+	return standing(err, err == nil)
+}
 
 func proveStandby(ctx context.Context, k *task) error {
 	why, err := k.proveUpgraded(ctx)
@@ -500,8 +515,38 @@ func sharedUp(ctx context.Context, k *task) error {
 }
 
 func startNodeProbe(ctx context.Context, k *task) (driver.Standing, error) {
+	pid, err := k.n.serverProcess(ctx)
+	if err != nil {
+		return driver.Unknown, err
+	}
+	if pid == 0 {
+		under, err := sharedDownProbe(ctx, k)
+		if err == nil && under != driver.Applied {
+			return driver.Half, nil
+		}
+		return standing(err, false)
+	}
 	in, err := k.n.look(ctx)
-	return standing(err, in.Status == "OPEN" && in.Release.Same(k.to()))
+	if err == nil && !(in.Status == "OPEN" && in.Release.Same(k.to())) {
+		return driver.Half, nil
+	}
+	return standing(err, true)
+}
+
+func startNodeUndo(ctx context.Context, k *task) error {
+	pid, err := k.n.serverProcess(ctx)
+	if err != nil {
+		return err
+	}
+	if pid != 0 {
+		if err := k.n.answers(ctx, release.Version{}, "", k.report); err != nil {
+			return err
+		}
+		if err := stopNodeDo(ctx, k); err != nil {
+			return err
+		}
+	}
+	return sharedDown(ctx, k)
 }
 
 func startNodeDo(ctx context.Context, k *task) error {

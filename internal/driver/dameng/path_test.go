@@ -87,6 +87,7 @@ func TestWorkedPaths(t *testing.T) {
 		"a single node below 7.1.6.11 goes twice": {from: "7.1.6.5", to: "8.1.1.15", topo: Single, want: "ok 7.6.0.183{E0}R7 8.1.1.15{E1}R7"},
 		"rolling is for DSC alone":                {from: "8.1.2.162", to: "8.1.3.162", topo: DW, rolling: true, want: "refuse"},
 		"rolling never changes the redo log":      {from: "8.1.1.14", to: "8.1.1.15", topo: DSC, rolling: true, want: "refuse DM-002"},
+		"rolling never initialises disks anew":    {from: "8.1.2.128", to: "8.1.4.80", topo: DSC, rolling: true, facts: f{"asm": "old"}, want: "refuse DM-091"},
 		"a standby in MOUNT, page format only":    {from: "8.1.1.101", to: "8.1.1.171", topo: DW, facts: f{"standby": "mount"}, want: "refuse DM-070"},
 		"a DSC node in ERROR, page format only":   {from: "8.1.1.101", to: "8.1.1.171", topo: DWDSC, facts: f{"node": "error"}, want: "refuse DM-072"},
 		"a DSC node in ERROR, rollback segment":   {from: "8.1.1.15", to: "8.1.1.101", topo: DWDSC, facts: f{"node": "error"}, want: "refuse DM-061"},

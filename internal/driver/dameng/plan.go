@@ -72,6 +72,9 @@ func (d *detail) pathRequest(r plan.Request, from, to release.Version) PathReque
 	if v := r.Options["bridge"]; v != "" {
 		q.Facts["bridge"] = v
 	}
+	if d.site.topology.shared() && d.asmOld() {
+		q.Facts["asm"] = "old"
+	}
 	if r.Options["runbook"] == "r2" {
 		q.Facts["via"] = "r2"
 	}

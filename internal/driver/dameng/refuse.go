@@ -25,7 +25,13 @@ func refuse(rule string, why, next say.Text) (release.Answer, bool) {
 	return a, true
 }
 
-func (d Duties) forbidRolling(r PathRequest, h release.Hop, _ map[string]string) (release.Answer, bool) {
+func (d Duties) forbidRolling(r PathRequest, h release.Hop, state map[string]string) (release.Answer, bool) {
+	if r.Rolling && d.crosses("E5") && state["asm"] == "old" {
+		return refuse("DM-091", say.F(
+			"the ASM disks are below version 4100: DCR and voting disks must be initialised anew for %s, with the whole cluster stopped",
+			"ASM 磁盘版本低于 4100：升级到 %s 须整体停机并重新初始化 DCR 与 Voting 磁盘", h.To),
+			say.F("ask for the way in place", "请改用就地升级"))
+	}
 	if !r.Rolling || !d.strict() {
 		return release.Answer{}, false
 	}

@@ -202,9 +202,11 @@ func (r *room) openPrimary(w *sim.World, s *site, sv *server, l *library) string
 		l.History = []string{s.Instance + " " + sv.Release}
 		for _, m := range r.members() {
 			if m != s.Member {
-				r.ship(w, s, sv, l, m)
+				r.ship(w, sv, l, m)
 			}
 		}
+		l.Seq[s.Seq]++ // the upgrade redo itself
+		l.LSN[s.Seq] += 100
 		r.archive(w, s, "pkg")
 	} else if l.Redo == "pkg" && !v.less(vRedo) && len(l.History) == 0 {
 		l.History = []string{s.Instance + " " + sv.Release}
@@ -221,7 +223,7 @@ func (r *room) runsOpen(member string) bool {
 }
 
 // ship sends the upgrade redo to one standby and says what becomes of it.
-func (r *room) ship(w *sim.World, from *site, sv *server, p *library, member string) {
+func (r *room) ship(w *sim.World, sv *server, p *library, member string) {
 	t := r.control(member)
 	if t == nil || sv.Invalid[t.Instance] {
 		l := r.lib(w, member)
@@ -248,8 +250,6 @@ func (r *room) ship(w *sim.World, from *site, sv *server, p *library, member str
 		r.hurt("DM-022", t.Name, "the standby was not equal with the primary when the primary was closed")
 	default:
 		l.Pending = true
-		p.Seq[from.Seq]++
-		p.LSN[from.Seq] += 100
 	}
 	r.save(w, member, l)
 }
@@ -271,6 +271,9 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 		return
 	}
 	l := r.lib(w, s.Member)
+	if clean && l != nil && l.Mode != "STANDBY" && sv.State == "OPEN" {
+		r.replay(w, s.Member, l) // an exit ships the last packages to the standbys that run
+	}
 	delete(r.servers, s.Name)
 	m := w.Machine(s.Name)
 	m.End(sv.PID)

@@ -1,0 +1,172 @@
+package dameng_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// stride thins the points out at which the tool is killed; SHIPLIFT_STRIDE=1
+// takes every one of them.
+func stride(usual int) int {
+	if n, err := strconv.Atoi(os.Getenv("SHIPLIFT_STRIDE")); err == nil && n > 0 {
+		return n
+	}
+	return usual
+}
+
+// back: everything is as it was before the upgrade.
+func (s *stage) back(from string) error {
+	if err := s.upgraded(from); err != nil {
+		return err
+	}
+	for _, m := range s.lab.World.Machines() {
+		for _, dir := range []string{"/opt/dmdbms", "/dm/data", "/dm/data/DAMENG", "/backup"} {
+			for _, name := range m.List(dir) {
+				for _, trace := range []string{"bin.", "cold", ".pre-", ".part", "upgrade-"} {
+					if strings.Contains(name, trace) {
+						return fmt.Errorf("%s: %s/%s is left", m.Name(), dir, name)
+					}
+				}
+			}
+		}
+		if n := len(m.List("/dm/data/DAMENG/arch")); n == 0 {
+			return fmt.Errorf("%s: the archives are not back", m.Name())
+		}
+		if ini, _ := m.Read("/dm/data/DAMENG/dm.ini"); !strings.Contains(ini, "ALTER_MODE_STATUS = 0") {
+			return fmt.Errorf("%s: ALTER_MODE_STATUS is not 0", m.Name())
+		}
+	}
+	return nil
+}
+
+// crossed reports whether a one-way gate lies behind the run.
+func crossed(s *rehearse.Story) bool {
+	trail, err := run.Fold(s.Plan, s.Log.Records)
+	if err != nil {
+		return true
+	}
+	_, ok := trail.Crossed()
+	return ok
+}
+
+// dieAt kills the tool in an apply, then goes the wanted way to its end.
+func dieAt(t *testing.T, sc scene, d *rehearse.Death, after string) error {
+	st := sc.open(t)
+	s, err := rehearse.Begin(t.Context(), st.world)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Work(t.Context(), "apply", d); err != nil && !errors.Is(err, rehearse.ErrDead) {
+		return fmt.Errorf("apply: %w", err)
+	}
+	if after == "rollback" && !crossed(s) {
+		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+			return fmt.Errorf("%w\n%s", err, rehearse.Transcript(s.Log.Records))
+		}
+		if err := st.back(sc.opts.Release); err != nil {
+			return fmt.Errorf("%w\n%s", err, rehearse.Transcript(s.Log.Records))
+		}
+		return nil
+	}
+	if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+		return fmt.Errorf("%w\n%s\n%v", err, rehearse.Transcript(s.Log.Records), st.lab.Truth())
+	}
+	return st.upgraded(sc.to)
+}
+
+// TestDeathAtEveryPoint kills the tool before and after records and commands,
+// and resumes, or rolls back where no one-way gate lies behind.
+func TestDeathAtEveryPoint(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"DW, redo log", "DW, from DM7", "DW, rollback segment", "DW, no format", "DW, over a backup", "DW, HUGE path", "DW, redo log to HUGE path",
+		"DW-DSC, redo log", "DW-DSC, page format", "DSC, redo log", "DSC, ASM disks", "DSC, rolling", "single, three formats", "single, no format",
+	} {
+		sc := scenes[name]
+		for _, after := range []string{"resume", "rollback"} {
+			t.Run(name+", then "+after, func(t *testing.T) {
+				t.Parallel()
+				count := &rehearse.Death{}
+				if err := dieAt(t, sc, count, "resume"); err != nil {
+					t.Fatal(err)
+				}
+				n := count.Count()
+				for at := 1; at <= n; at += stride(149) {
+					for _, done := range []bool{false, true} {
+						if err := dieAt(t, sc, &rehearse.Death{At: at, After: done}, after); err != nil {
+							t.Fatalf("killed at point %d of %d (after the deed: %t), then %s: %v", at, n, done, after, err)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestDeathInRollback kills the tool while it goes back, and goes back again.
+func TestDeathInRollback(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log", "DSC, redo log", "DW-DSC, redo log", "single, no format", "DW, no format"} {
+		sc := scenes[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			points := 0
+			for at := 0; at == 0 || at <= points; at += stride(149) {
+				st := sc.open(t)
+				st.world.Accept = nil // stops at the one-way gate, as late as a rollback can begin
+				s, err := rehearse.Begin(t.Context(), st.world)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+					t.Fatal(err)
+				}
+				d := &rehearse.Death{At: at, After: at%2 == 0}
+				if _, err := s.Work(t.Context(), "rollback", d); err != nil && !errors.Is(err, rehearse.ErrDead) {
+					t.Fatal(err)
+				}
+				if s.Final() == "" {
+					if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+						t.Fatalf("killed at point %d of %d: %v\n%s", at, points, err, rehearse.Transcript(s.Log.Records))
+					}
+				}
+				if err := st.back(sc.opts.Release); err != nil {
+					t.Fatalf("killed at point %d of %d: %v\n%s", at, points, err, rehearse.Transcript(s.Log.Records))
+				}
+				if at == 0 {
+					points = d.Count()
+				}
+			}
+		})
+	}
+}
+
+// TestConform is the suite that every driver passes.
+func TestConform(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log", "DSC, redo log", "single, no format"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sc := scenes[name]
+			sc.opts.Standbys = 1
+			drivertest.Conform(t, func(tb testing.TB) drivertest.World {
+				st := sc.open(tb)
+				st.world.Truth = func() error { // in the middle of a plan no primary may be open
+					if tr := st.lab.Truth(); len(tr.Damage) > 0 || len(tr.Primaries) > 1 || tr.Lost > 0 {
+						return fmt.Errorf("%+v", tr)
+					}
+					return nil
+				}
+				return st.world
+			}, stride(41))
+		})
+	}
+}
