@@ -119,6 +119,9 @@ func (d *demo) shiplift(ctx context.Context, args ...string) error {
 	d.app.screen.Talk(say.Same("$ " + strings.Join(append([]string{"shiplift"}, args...), " ")))
 	sub := &app{stdin: d.app.stdin, getenv: d.app.getenv, stops: d.app.stops, screen: d.app.screen}
 	err := sub.execute(ctx, args)
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		return errInterrupted
+	}
 	if code := exitOf(err); err != nil && code != exitDone {
 		if !is[*ended](err) {
 			d.app.screen.Error(err, sub.nextOf(err), code)

@@ -109,7 +109,7 @@ func (s *Screen) stepCells(p *plan.Plan) []string {
 			clean(s.in(st.Says)) + ruleTag(st.Rule) + s.out.dim.Render("  ("+st.ID+")"),
 		}
 	}
-	return table(rows, "  ")
+	return table(rows)
 }
 
 func (s *Screen) class(c plan.Class) string {

@@ -160,7 +160,7 @@ func (s *Screen) reportSteps(r Report) {
 		}
 		rows = append(rows, []string{padLeft(fmt.Sprint(i+1), 3), st.Status, fmt.Sprintf("×%d", st.Attempts), Short(time.Duration(st.TookMS) * time.Millisecond), st.ID, tail})
 	}
-	for _, line := range table(rows, "  ") {
+	for _, line := range table(rows) {
 		fmt.Fprintf(s.Out, "  %s\n", line)
 	}
 }
@@ -181,7 +181,7 @@ func (s *Screen) reportFindings(r Report) {
 		return
 	}
 	fmt.Fprintf(s.Out, "\n%s\n", s.word("what the checks had found", "检查结论"))
-	for _, line := range table(rows, "  ") {
+	for _, line := range table(rows) {
 		fmt.Fprintf(s.Out, "  %s\n", line)
 	}
 }

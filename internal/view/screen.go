@@ -125,7 +125,7 @@ func widest(texts []string) int {
 }
 
 // table lays rows out in columns; the last column is not filled up.
-func table(rows [][]string, gap string) []string {
+func table(rows [][]string) []string {
 	var widths []int
 	for _, r := range rows {
 		for i, c := range r {
@@ -141,7 +141,7 @@ func table(rows [][]string, gap string) []string {
 		for i, c := range r {
 			cells[i] = pad(c, widths[i])
 		}
-		lines[n] = strings.TrimRight(strings.Join(cells, gap), " ")
+		lines[n] = strings.TrimRight(strings.Join(cells, "  "), " ")
 	}
 	return lines
 }

@@ -143,7 +143,7 @@ func (s *Screen) nodes(nodes []Node) {
 		rows = append(rows, []string{n.Name, dash(s.role(n.Role)), dash(n.Running), dash(n.Installed), health})
 	}
 	fmt.Fprintln(s.Out)
-	for i, line := range table(rows, "  ") {
+	for i, line := range table(rows) {
 		if i == 0 {
 			line = s.out.dim.Render(line)
 		}

@@ -306,7 +306,7 @@ func TestShort(t *testing.T) {
 
 func TestTableCountsWideCharacters(t *testing.T) {
 	t.Parallel()
-	got := table([][]string{{"可回滚", "a"}, {"reads", "b"}}, "  ")
+	got := table([][]string{{"可回滚", "a"}, {"reads", "b"}})
 	if diff := cmp.Diff([]string{"可回滚  a", "reads   b"}, got); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
