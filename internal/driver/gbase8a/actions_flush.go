@@ -149,7 +149,7 @@ func (flush) Do(ctx context.Context, t driver.Target) error {
 	if err := json.Unmarshal(t.Memo, &memo); err != nil {
 		return fmt.Errorf("read the memo of the flush: %w", err)
 	}
-	if err := s.awaitFlushOfBefore(ctx, memo); err != nil {
+	if err := s.awaitFlushOfBefore(ctx, t.Memo, memo); err != nil {
 		return err
 	}
 	base, err := s.baseline(ctx) // G12: now, not when the step was begun
@@ -175,7 +175,7 @@ func (flush) Do(ctx context.Context, t driver.Target) error {
 
 // awaitFlushOfBefore lets a flush end that an earlier attempt of this step
 // began: a baseline taken in its middle would let it pass for the next one.
-func (s *site) awaitFlushOfBefore(ctx context.Context, memo flushMemo) error {
+func (s *site) awaitFlushOfBefore(ctx context.Context, raw driver.Memo, memo flushMemo) error {
 	for _, m := range s.gcware() {
 		d, err := s.snapshots(ctx, m)
 		if err != nil {
@@ -184,7 +184,7 @@ func (s *site) awaitFlushOfBefore(ctx context.Context, memo flushMemo) error {
 		if len(fresh(d.Running, memo.Ghosts[m.Name])) == 0 {
 			continue
 		}
-		if _, err := s.flushOverWithin(ctx, m, memo.Ghosts[m.Name]); err != nil {
+		if _, err := s.flushOver(ctx, m, raw); err != nil {
 			return err
 		}
 	}
@@ -339,28 +339,29 @@ func (s *site) flushProven(ctx context.Context, memo driver.Memo) error {
 }
 
 // flushOver waits until no flush of this run is in progress on a node; false
-// when one does not end.
+// when one does not end. A request that was sent shows nothing for a while, so
+// a node without a newer snapshot is watched for the grace time first.
 func (s *site) flushOver(ctx context.Context, m member, memo driver.Memo) (bool, error) {
-	var base flushMemo
-	if memo != nil {
-		if err := json.Unmarshal(memo, &base); err != nil {
-			return false, fmt.Errorf("read the memo of the flush: %w", err)
-		}
+	if memo == nil {
+		return true, nil // no flush was ever called
 	}
-	return s.flushOverWithin(ctx, m, base.Ghosts[m.Name])
-}
-
-func (s *site) flushOverWithin(ctx context.Context, m member, ghosts []Snapshot) (bool, error) {
+	var base flushMemo
+	if err := json.Unmarshal(memo, &base); err != nil {
+		return false, fmt.Errorf("read the memo of the flush: %w", err)
+	}
 	c := s.conf(m.Name)
 	var p progress
-	spec := wait.Spec{What: say.F("the flush on %s is over", "%s 上的刷写结束", m.Name), Node: m.Name, Deadline: c.FlushWait, Stall: c.FlushStall, Every: 5 * time.Second}
+	start := s.Clock.Now()
+	spec := wait.Spec{What: say.F("the flush on %s is over", "%s 上的刷写结束", m.Name), Node: m.Name, Deadline: c.FlushWait, Stall: c.FlushStall, Every: time.Second}
 	err := wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
 		d, err := s.snapshots(ctx, m)
 		if err != nil {
 			return wait.Look{}, err
 		}
+		newest, _ := d.Newest()
+		shown := newest.Compare(base.Newest[m.Name]) > 0 || s.Clock.Now().Sub(start) >= c.FlushGrace
 		picture := s.picture(ctx, map[string]SnapshotDir{m.Name: d})
-		return wait.Look{Done: len(fresh(d.Running, ghosts)) == 0, Left: p.see(picture)}, nil
+		return wait.Look{Done: shown && len(fresh(d.Running, base.Ghosts[m.Name])) == 0, Left: p.see(picture)}, nil
 	})
 	if isWait(err) {
 		return false, nil

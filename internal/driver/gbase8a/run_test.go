@@ -3,6 +3,7 @@ package gbase8a_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -185,6 +186,25 @@ func TestConform(t *testing.T) {
 				o.Truth = o.rules // in the middle of a run the cluster is not whole
 				return o.World
 			}, 5)
+		})
+	}
+}
+
+// TestEveryCrash kills the tool before and after records and commands of
+// whole runs; -short thins the points out, GBASE8A_EVERY tries them all.
+func TestEveryCrash(t *testing.T) {
+	t.Parallel()
+	for name, stride := range map[string]int{"flush V952": 7, "flush V953": 11, "upgrade V952": 13, "upgrade V953": 17, "upgrade V953 held by SQL": 19} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if os.Getenv("GBASE8A_EVERY") != "" {
+				stride = 1
+			} else if testing.Short() {
+				stride *= 5
+			}
+			tc := cases[name]
+			deaths := drivertest.EveryCrash(t, func(t testing.TB) drivertest.World { return open(t, tc.cfg, tc.r, nil).World }, stride)
+			t.Logf("the tool died %d times", deaths)
 		})
 	}
 }

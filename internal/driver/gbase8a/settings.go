@@ -31,6 +31,7 @@ const (
 	keyOpenWait    = "open_timeout"
 	keySettle      = "settle"
 	keyFlushStall  = "flush_stall"
+	keyFlushGrace  = "flush_grace"
 	keyFlushWait   = "flush_timeout"
 	keyInstallWait = "install_timeout"
 	keyCharset     = "character_set"
@@ -61,6 +62,7 @@ func settingKeys() []cluster.Key {
 		{Name: keyOpenWait, Check: positive, Doc: "how long gcware alone may take to be OPEN everywhere; 180s [A]"},
 		{Name: keySettle, Check: positive, Doc: "how long nothing may come back after the stop; 10s"},
 		{Name: keyFlushStall, Check: positive, Doc: "a flush that shows no progress for so long is called again; 600s [A]"},
+		{Name: keyFlushGrace, Check: positive, Doc: "how long a flush that was asked for may show nothing before gcware is stopped on the way back; 15s [A]"},
 		{Name: keyFlushWait, Check: positive, Doc: "how long one flush may take at all; 2h"},
 		{Name: keyInstallWait, Check: positive, Doc: "how long the vendor's installer may take; 4h"},
 		{Name: keyCharset, Check: oneWord, Doc: "characterSet in demo.options; left out when empty"},
@@ -88,6 +90,7 @@ type conf struct {
 	StatusWait, StopWait           time.Duration
 	StartWait, OpenWait, Settle    time.Duration
 	FlushStall, FlushWait, Install time.Duration
+	FlushGrace                     time.Duration
 	Charset, SSHPort               string
 	HasRoot                        bool
 }
@@ -110,7 +113,7 @@ func confOf(s cluster.Settings) conf {
 		LockFile: or(keyLockFile, ".shiplift-gbase8a.lock"), Python: s[keyPython],
 		StatusWait: span(keyStatusWait, "30s"), StopWait: span(keyStopWait, "10m"), StartWait: span(keyStartWait, "10m"),
 		OpenWait: span(keyOpenWait, "180s"), Settle: span(keySettle, "10s"),
-		FlushStall: span(keyFlushStall, "600s"), FlushWait: span(keyFlushWait, "2h"), Install: span(keyInstallWait, "4h"),
+		FlushStall: span(keyFlushStall, "600s"), FlushWait: span(keyFlushWait, "2h"), FlushGrace: span(keyFlushGrace, "15s"), Install: span(keyInstallWait, "4h"),
 		Charset: s[keyCharset], SSHPort: s[keySSHPort],
 		HasRoot: s[secretRoot+"_env"] != "" || s[secretRoot+"_file"] != "",
 	}
