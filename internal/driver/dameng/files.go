@@ -600,7 +600,7 @@ func modeUndo(ctx context.Context, k *task) error {
 // ---- clean-up ----
 
 func (k *task) leftovers() []string {
-	var out []string
+	out := []string{k.n.file("marks-" + k.planTag())}
 	for _, v := range strings.Split(k.arg("from"), ",") {
 		out = append(out, k.n.home()+"/bin."+v)
 	}

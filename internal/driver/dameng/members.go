@@ -76,7 +76,28 @@ func (k *task) unclean(n *node, what say.Text) error {
 
 // sick is the mark that a standby did not take part in the upgrade and has to
 // be restored (R1.F).
-func (k *task) sick(m *member) string { return m.first().file("restore-" + m.name + "-" + k.arg("to")) }
+func (k *task) sick(m *member) string { return k.markOf(m.first(), "sick-"+m.name) }
+
+// markOf is a file in Shiplift's own directory on a node that remembers how far
+// a step has come that leaves no other trace. It belongs to this plan alone.
+func (k *task) markOf(n *node, what string) string {
+	return n.file("marks-" + k.planTag() + "/" + what + "-" + k.arg("to"))
+}
+
+func (k *task) planTag() string {
+	tag := k.Plan.Observed
+	if i := strings.LastIndexByte(tag, ':'); i >= 0 {
+		tag = tag[i+1:]
+	}
+	return tag[:min(len(tag), 12)]
+}
+
+func (k *task) setMark(ctx context.Context, n *node, mark, text string) error {
+	if err := n.change(ctx, "mkdir", "-p", path.Dir(mark)); err != nil {
+		return err
+	}
+	return host.WriteFile(ctx, n.host, mark, []byte(text+"\n"), 0o644)
+}
 
 // proveProbe: a standby is judged when it is marked, or shows its open history.
 func proveProbe(ctx context.Context, k *task) (driver.Standing, error) {
@@ -98,11 +119,7 @@ func proveStandby(ctx context.Context, k *task) error {
 		return err
 	}
 	k.report(why)
-	n := k.m.first()
-	if err := n.change(ctx, "mkdir", "-p", path.Dir(k.sick(k.m))); err != nil {
-		return err
-	}
-	return host.WriteFile(ctx, n.host, k.sick(k.m), []byte(why.EN+"\n"), 0o644)
+	return k.setMark(ctx, k.m.first(), k.sick(k.m), why.EN)
 }
 
 // proveUpgraded returns why a standby has to be restored; nothing when it was upgraded.
@@ -218,47 +235,41 @@ func (k *task) marked(ctx context.Context) ([]*member, error) {
 	return out, nil
 }
 
+// backed is the mark that the primary was backed up, or needed no backup.
+func (k *task) backed() string { return k.markOf(k.n, "backed-up") }
+
 func backupProbe(ctx context.Context, k *task) (driver.Standing, error) {
-	ms, err := k.marked(ctx)
-	if err != nil {
-		return driver.Unknown, err
-	}
-	done, err := k.n.exists(ctx, k.upgradeSet(k.n)+"/.checked")
-	return standing(err, done || len(ms) == 0)
+	done, err := k.n.exists(ctx, k.backed())
+	return standing(err, done)
 }
 
 func backupDo(ctx context.Context, k *task) error {
 	if got, err := backupProbe(ctx, k); err != nil || got == driver.Applied {
 		return err
 	}
-	set := k.upgradeSet(k.n)
-	if err := k.n.change(ctx, "rm", "-rf", set); err != nil {
-		return err
-	}
-	if err := k.n.change(ctx, "mkdir", "-p", path.Dir(set)); err != nil {
-		return err
-	}
-	if err := k.rman(ctx, "BACKUP DATABASE '%s' FULL TO SHIPLIFT_UPGRADE BACKUPSET '"+set+"'", "CHECK BACKUPSET '"+set+"'"); err != nil {
-		return err
-	}
-	return host.WriteFile(ctx, k.n.host, set+"/.checked", nil, 0o644)
-}
-
-// restored is the mark that a standby was restored and has its own DB_MAGIC.
-func (k *task) restored() string {
-	return k.n.file("restored-" + k.m.name + "-" + k.arg("to"))
-}
-
-func restoreProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	ms, err := k.marked(ctx)
 	if err != nil {
-		return driver.Unknown, err
+		return err
 	}
-	if !slices.Contains(ms, k.m) {
-		done, err := k.n.exists(ctx, k.restored())
-		_ = done // not marked: nothing is to be done, or it is done
-		return standing(err, true)
+	if len(ms) > 0 {
+		set := k.upgradeSet(k.n)
+		if err := k.n.change(ctx, "rm", "-rf", set); err != nil {
+			return err
+		}
+		if err := k.n.change(ctx, "mkdir", "-p", path.Dir(set)); err != nil {
+			return err
+		}
+		if err := k.rman(ctx, "BACKUP DATABASE '%s' FULL TO SHIPLIFT_UPGRADE BACKUPSET '"+set+"'", "CHECK BACKUPSET '"+set+"'"); err != nil {
+			return err
+		}
 	}
+	return k.setMark(ctx, k.n, k.backed(), "")
+}
+
+// restored is the mark that a standby was restored and has its own DB_MAGIC, or needed no restore.
+func (k *task) restored() string { return k.markOf(k.n, "restored-"+k.m.name) }
+
+func restoreProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	done, err := k.n.exists(ctx, k.restored())
 	return standing(err, done)
 }
@@ -267,6 +278,13 @@ func restoreProbe(ctx context.Context, k *task) (driver.Standing, error) {
 func restoreDo(ctx context.Context, k *task) error {
 	if got, err := restoreProbe(ctx, k); err != nil || got == driver.Applied {
 		return err
+	}
+	ms, err := k.marked(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(ms, k.m) {
+		return k.setMark(ctx, k.n, k.restored(), "")
 	}
 	from, set := k.primary().first(), k.upgradeSet(k.n)
 	if k.n.set["backup_copy"] != "shared" {
@@ -287,21 +305,26 @@ func restoreDo(ctx context.Context, k *task) error {
 		"RECOVER DATABASE '%s' FROM BACKUPSET '"+set+"'", "RECOVER DATABASE '%s' UPDATE DB_MAGIC"); err != nil {
 		return err
 	}
-	if err := k.n.change(ctx, "mkdir", "-p", path.Dir(k.restored())); err != nil {
-		return err
-	}
-	return host.WriteFile(ctx, k.n.host, k.restored(), nil, 0o644)
+	return k.setMark(ctx, k.n, k.restored(), "")
 }
 
 // ---- what a restored standby is ----
 
+func (k *task) adopted() string { return k.markOf(k.n, "adopted-"+k.m.name) }
+
 func adoptProbe(ctx context.Context, k *task) (driver.Standing, error) {
+	done, err := k.n.exists(ctx, k.adopted())
+	return standing(err, done)
+}
+
+// isStandby reports whether the library is a standby of the group.
+func isStandby(ctx context.Context, k *task) (bool, error) {
 	in, err := k.n.look(ctx)
-	if err != nil || !in.Up {
-		return driver.Unknown, err
+	if err != nil {
+		return false, err
 	}
 	oguid, err := k.oguid(ctx)
-	return standing(err, in.Mode == "STANDBY" && in.OGUID == oguid)
+	return in.Mode == "STANDBY" && in.OGUID == oguid, err
 }
 
 func (k *task) oguid(ctx context.Context) (string, error) {
@@ -318,15 +341,15 @@ func adoptDo(ctx context.Context, k *task) error {
 	if err := k.s.noWatchers(ctx); err != nil {
 		return err
 	}
-	got, err := adoptProbe(ctx, k)
+	is, err := isStandby(ctx, k)
 	if err != nil {
 		return err
 	}
-	if got != driver.Applied {
+	if !is {
 		if err := k.makeStandby(ctx); err != nil {
 			return err
 		}
-		if got, err = adoptProbe(ctx, k); err != nil || got != driver.Applied {
+		if is, err = isStandby(ctx, k); err != nil || !is {
 			return errors.Join(err, fmt.Errorf("%s: it is still no STANDBY of the group", k.m.name))
 		}
 	}
@@ -339,7 +362,7 @@ func adoptDo(ctx context.Context, k *task) error {
 		return problem(k.m.name, say.F("its DB_MAGIC %d is the primary's: they would not synchronise (DM-024)", "其 DB_MAGIC %d 与主库相同，无法同步（DM-024）", own.Magic),
 			say.F("run RECOVER DATABASE … UPDATE DB_MAGIC with dmrman while it is stopped, then shiplift resume", "停库后用 dmrman 执行 RECOVER DATABASE … UPDATE DB_MAGIC，然后 shiplift resume"))
 	}
-	return nil
+	return k.setMark(ctx, k.n, k.adopted(), "")
 }
 
 func (k *task) makeStandby(ctx context.Context) error {
