@@ -7,6 +7,8 @@ import (
 
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/dameng"
+	"github.com/shiplift/shiplift/internal/driver/gbase8a"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
 	"github.com/shiplift/shiplift/internal/say"
 )
@@ -14,6 +16,8 @@ import (
 // drivers are the products that the tool knows. A new one is added here and
 // nowhere else; its lab, if it has one, in labs.go.
 var drivers = map[string]driver.Driver{
+	"dameng":      dameng.Driver{},
+	"gbase8a":     gbase8a.Driver{},
 	postgres.Name: postgres.New(),
 }
 

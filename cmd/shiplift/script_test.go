@@ -38,6 +38,11 @@ func setUpToy(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("LANG", "en_US.UTF-8")
+	xml, err := filepath.Abs("../../internal/cluster/ogxml/testdata/cm3.xml")
+	if err != nil {
+		return err
+	}
+	env.Setenv("XML", xml)
 	inv := &cluster.Inventory{Cluster: "toys", Driver: "toy"}
 	for i := range 3 {
 		name := fmt.Sprintf("db%d", i+1)

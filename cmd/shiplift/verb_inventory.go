@@ -11,10 +11,6 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-// importers make an inventory of the vendor's own file, by driver. A driver's
-// importer is added here.
-var importers = map[string]func(file string) (*cluster.Inventory, error){}
-
 func (a *app) inventoryVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inventory",
@@ -28,27 +24,31 @@ func (a *app) inventoryVerb() *cobra.Command {
 }
 
 func (a *app) inventoryImport() *cobra.Command {
-	var out string
+	var out, name string
 	var force bool
 	cmd := &cobra.Command{
 		Use:     "import DRIVER FILE",
 		Short:   a.t("Make an inventory from the vendor's own file", "由厂商自己的文件生成清单"),
-		Example: "  shiplift inventory import opengauss clusterconfig.xml --out cluster.yaml",
+		Example: "  shiplift inventory import opengauss clusterconfig.xml --out cluster.yaml\n  shiplift inventory import dameng ./ini --name prod      # ini/dm1/dm.ini, ini/dm2/dm.ini …",
 		Args:    a.maxArgs(2),
 	}
 	cmd.Flags().StringVarP(&out, "out", "o", defaultInventory, a.t("where the inventory goes; - is standard output", "清单写入位置；- 为标准输出"))
+	cmd.Flags().StringVar(&name, "name", "", a.t("the cluster's name; from the file when empty", "集群名称；为空则取自文件"))
 	cmd.Flags().BoolVar(&force, "replace", false, a.t("replace an inventory that is there", "覆盖已有的清单"))
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		if len(args) != 2 {
 			return usage("", say.F("a driver and its file are needed", "需要指定驱动及其文件"), say.Same("shiplift inventory import --help"))
 		}
 		read, ok := importers[args[0]]
 		if !ok {
-			return usage(args[0], say.F("there is no importer for %q; there are: %s", "没有 %q 的导入程序；可用的有：%s", args[0], orElse(strings.Join(slices.Sorted(maps.Keys(importers)), ", "), "-")), say.Same("shiplift help inventory"))
+			return usage(args[0], say.F("there is no importer for %q; there are: %s", "没有 %q 的导入程序；可用的有：%s", args[0], strings.Join(slices.Sorted(maps.Keys(importers)), ", ")), say.Same("shiplift help inventory"))
 		}
-		inv, err := read(args[1])
+		inv, supposed, err := read(a, args[1], name)
 		if err != nil {
 			return &usageError{err}
+		}
+		for _, s := range supposed {
+			a.screen.Talk(say.Join(": ", say.F("supposed, please check", "推测所得，请核对"), s))
 		}
 		return a.writeInventory(inv, out, force)
 	}
