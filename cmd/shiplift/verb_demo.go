@@ -47,7 +47,7 @@ func (a *app) demoVerb() *cobra.Command {
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
-	if err := d.place(); err != nil {
+	if err = d.place(); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -57,6 +57,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return errors.Join(err, removeEmpty(d.dir))
 	}
 	defer func() { err = errors.Join(err, d.down(err)) }()
+	d.app.screen.Talk(say.Same("$ export SHIPLIFT_CLUSTER=" + quote(d.lab.Inventory)))
 	for _, act := range d.acts() {
 		d.tell(act.says)
 		if err := d.shiplift(ctx, act.args...); err != nil {
@@ -115,9 +116,8 @@ func (d *demo) acts() []act {
 
 // shiplift runs the tool as an operator would, in this process.
 func (d *demo) shiplift(ctx context.Context, args ...string) error {
-	args = append(args, "-c", d.lab.Inventory, "--state-dir", filepath.Join(d.dir, "state"))
 	d.app.screen.Talk(say.Same("$ " + strings.Join(append([]string{"shiplift"}, args...), " ")))
-	sub := &app{stdin: d.app.stdin, getenv: d.app.getenv, stops: d.app.stops, screen: d.app.screen}
+	sub := &app{stdin: d.app.stdin, getenv: d.env, stops: d.app.stops, screen: d.app.screen}
 	err := sub.execute(ctx, args)
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		return errInterrupted
@@ -129,6 +129,17 @@ func (d *demo) shiplift(ctx context.Context, args ...string) error {
 		return &ended{code}
 	}
 	return nil
+}
+
+// env names the lab's cluster and keeps the demo's journals with the lab.
+func (d *demo) env(name string) string {
+	switch name {
+	case "SHIPLIFT_CLUSTER":
+		return d.lab.Inventory
+	case "XDG_STATE_HOME":
+		return filepath.Join(d.dir, "state")
+	}
+	return d.app.getenv(name)
 }
 
 func (d *demo) tell(t say.Text) {
