@@ -78,6 +78,7 @@ func (r *room) helpers(kind string) map[string]*helper {
 func startHelper(w *sim.World, m *sim.Machine, u *sim.Service) error {
 	r, s := siteOf(w, m)
 	if why := r.startHelper(w, s, u.Kind); why != "" {
+		r.log(w, s, why)
 		return fmt.Errorf("Job for %s.service failed.\n%s", u.Name, why)
 	}
 	return nil

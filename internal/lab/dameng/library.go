@@ -54,6 +54,7 @@ type library struct {
 	LastExec  string // the release that ran it last
 	Clean     bool   // closed normally by LastExec
 	Started   bool   // was started at least once
+	WasOpen   bool   // all nodes were OPEN when it was closed
 	Mode      string // NORMAL, PRIMARY, STANDBY
 	OGUID     int
 	Magic     int64

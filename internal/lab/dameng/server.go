@@ -37,6 +37,9 @@ func (r *room) start(w *sim.World, s *site, release, channel string, mount bool)
 		return why
 	}
 	first := !r.runs(s.Member)
+	if why := r.mixed(s, v, l); why != "" {
+		return why
+	}
 	if first {
 		if why := r.admit(w, s, l, v, mount); why != "" {
 			return why
@@ -67,6 +70,23 @@ func (r *room) start(w *sim.World, s *site, release, channel string, mount bool)
 	if sv.State == "OPEN" {
 		sv.State = "MOUNT"
 		return r.openDatabase(w, s, true)
+	}
+	return ""
+}
+
+// mixed: two releases in one DSC cluster are a rolling upgrade, which not every
+// pair allows (DM-092), and which no format may be changed in.
+func (r *room) mixed(s *site, v version, l *library) string {
+	for _, o := range r.nodes(s.Member) {
+		sv := r.servers[o.Name]
+		if sv == nil || ver(sv.Release) == v {
+			continue
+		}
+		old := ver(sv.Release)
+		if !(version{8, 1, 2, 128}).less(old) && v.less(version{8, 1, 4, 80}) || len(l.crosses(v)) > 0 {
+			r.hurt("DM-092", s.Name, "%s was started beside %s", fmtVersion(v), sv.Release)
+			return "version of this node is not compatible with the cluster"
+		}
 	}
 	return ""
 }
@@ -134,7 +154,16 @@ func (r *room) faulty(member string) bool {
 // touch is what a start writes into the library (section 7 rule 2).
 func (r *room) touch(w *sim.World, s *site, l *library, release, ctl string) {
 	v := ver(release)
-	for _, e := range l.crosses(v) {
+	crossed := l.crosses(v)
+	if (slices.Contains(crossed, "E2") || slices.Contains(crossed, "E3")) && r.watched() && !l.WasOpen {
+		rule := map[bool]string{true: "DM-060", false: "DM-070"}[slices.Contains(crossed, "E2")]
+		r.hurt(rule, s.Name, "%s was not OPEN when it was closed", s.Member)
+	}
+	if _, p := r.anyPrimary(w); slices.Contains(crossed, "E3") && r.shared(s.Member) && l.Mode == "STANDBY" && p != nil && !l.equal(p) {
+		l.Stuck = "DM-072"
+		r.hurt("DM-072", s.Name, "the DSC standby was not equal with the primary when the page format changed")
+	}
+	for _, e := range crossed {
 		switch e {
 		case "E0":
 			l.LogNo, l.MinExec = true, "7.6.0.183"
@@ -158,6 +187,16 @@ func (r *room) touch(w *sim.World, s *site, l *library, release, ctl string) {
 	l.LastExec, l.Clean, l.Started = release, false, true
 	l.Restored = false
 	r.save(w, s.Member, l)
+}
+
+// anyPrimary is the primary's library, whether it runs or not.
+func (r *room) anyPrimary(w *sim.World) (string, *library) {
+	for _, m := range r.members() {
+		if l := r.lib(w, m); l != nil && l.Mode == "PRIMARY" {
+			return m, l
+		}
+	}
+	return "", nil
 }
 
 func later(a, b string) string {
@@ -295,7 +334,7 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 		r.log(w, s, exitLines(clean)...)
 		return
 	}
-	l.Clean = !r.taint[s.Member]
+	l.Clean, l.WasOpen = !r.taint[s.Member], sv.State == "OPEN"
 	delete(r.taint, s.Member)
 	r.log(w, s, exitLines(clean)...)
 	r.save(w, s.Member, l)
@@ -390,6 +429,7 @@ func startUnit(w *sim.World, m *sim.Machine, u *sim.Service) error {
 	r, s := siteOf(w, m)
 	why := r.start(w, s, r.installed(w, s), "systemctl", false)
 	if why != "" {
+		r.log(w, s, why) // systemctl tells no reason
 		return fmt.Errorf("Job for %s.service failed because the control process exited with error code.\n%s", u.Name, why)
 	}
 	r.vote(s)
