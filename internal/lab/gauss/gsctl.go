@@ -520,7 +520,7 @@ func (c *ctl) switchover() int {
 		c.say("Performing a Forced Switchover")
 	}
 	c.say("gs_ctl switchover ,datadir is %s ", c.data)
-	c.say("switchover term (%d)", max(c.s.term, 1))
+	c.say("switchover term (1)")
 	in, pidFile := c.running()
 	if in == nil {
 		if pidFile {
@@ -609,7 +609,7 @@ func (c *ctl) await(in *instance) int {
 
 func (c *ctl) failover() int {
 	c.say("gs_ctl failover ,datadir is %s ", c.data)
-	c.say("failover term (%d)", max(c.s.term, 1))
+	c.say("failover term (1)")
 	in, pidFile := c.running()
 	if in == nil {
 		if pidFile {

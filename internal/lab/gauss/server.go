@@ -599,7 +599,6 @@ func (s *state) crown(w *sim.World, in *instance) {
 	s.settle(w)
 	in.srv.phase, in.srv.role, in.srv.linked, in.srv.up = "", rolePrimary, false, ""
 	s.branch(in)
-	s.term++
 	s.setMode(w, in, "primary")
 	for _, other := range s.insts {
 		if other != in && other.primary() && !other.srv.frozen {

@@ -18,7 +18,6 @@ type state struct {
 	insts []*instance
 	truth truth
 	last  time.Time // up to when load and replication were accounted for
-	term  int
 	walID int
 	cm    cmState
 	ha    map[string]*moghaNode // by machine
@@ -306,10 +305,18 @@ func (s *state) unlinkLost(w *sim.World) {
 			continue
 		}
 		up := s.inst(in.srv.up)
-		if up == nil || up.srv == nil || up.srv.frozen || up.srv.phase == "Demoting" || !reachable(w, in.node, up.node) || !(up.primary() || up.standby()) {
+		if up == nil || up.srv == nil || up.srv.frozen || up.srv.phase == "Demoting" || !reachable(w, in.node, up.node) || in.srv.frozen || !feeds(up, in) {
 			s.unlink(in, "Disconnected")
 		}
 	}
+}
+
+// feeds says whether up has the role from which in streams.
+func feeds(up, in *instance) bool {
+	if in.srv.role == roleCascade {
+		return up.srv.role == roleStandby || up.srv.role == rolePrimary
+	}
+	return up.srv.role == rolePrimary
 }
 
 func (s *state) unlink(in *instance, why string) {

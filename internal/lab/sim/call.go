@@ -27,10 +27,10 @@ type Call struct {
 	Env     map[string]string // to be read only: WithEnv gives a child another one
 	Dir     string
 
-	stdin []byte
-	out   *buffer
-	err   *buffer
-	sess  *session
+	in   *input
+	out  *buffer
+	err  *buffer
+	sess *session
 }
 
 type buffer struct{ b []byte }
@@ -38,6 +38,14 @@ type buffer struct{ b []byte }
 func (b *buffer) Write(p []byte) (int, error) {
 	b.b = append(b.b, p...)
 	return len(p), nil
+}
+
+// input is what the caller sends. It is read when a program asks for it, and
+// then all of it: a program that does not read is not held up.
+type input struct {
+	r    io.Reader
+	b    []byte
+	done bool
 }
 
 // session is one command that came over a link, with all that it runs.
@@ -54,7 +62,7 @@ type abort struct {
 	why  error
 }
 
-var errTimeout = errors.New("the time for the command is over")
+var errTimeout = fmt.Errorf("the time for the command is over: %w", context.DeadlineExceeded)
 
 // top runs the session's command and says why it ended when it did not end by itself.
 func (c *Call) top(d time.Duration) (code int, ended error) {
@@ -76,10 +84,52 @@ func (c *Call) top(d time.Duration) (code int, ended error) {
 func (c *Call) Args() []string { return c.Argv[1:] }
 
 // Stdin is what the caller sends.
-func (c *Call) Stdin() io.Reader { return bytes.NewReader(c.stdin) }
+func (c *Call) Stdin() io.Reader { return bytes.NewReader(c.Input()) }
 
-// Input is all that the caller sends.
-func (c *Call) Input() []byte { return c.stdin }
+// Input is all that the caller sends. Other machines' commands go on while it comes.
+func (c *Call) Input() []byte {
+	in := c.in
+	if in == nil || in.done || in.r == nil {
+		if in == nil {
+			return nil
+		}
+		return in.b
+	}
+	in.done = true
+	w := c.World
+	w.mu.Unlock()
+	b, err := c.receive(in.r)
+	w.mu.Lock()
+	w.catchUp()
+	if err != nil {
+		panic(abort{c.sess, err})
+	}
+	in.b = b
+	return b
+}
+
+// receive reads until the end, or until the caller is gone.
+func (c *Call) receive(r io.Reader) ([]byte, error) {
+	switch r.(type) {
+	case *bytes.Reader, *strings.Reader, *bytes.Buffer:
+		return io.ReadAll(r)
+	}
+	type read struct {
+		b   []byte
+		err error
+	}
+	got := make(chan read, 1)
+	go func() { // ends when the reader does; a reader that never does is the caller's
+		b, err := io.ReadAll(r)
+		got <- read{b, err}
+	}()
+	select {
+	case g := <-got:
+		return g.b, g.err
+	case <-c.sess.ctx.Done():
+		return nil, context.Cause(c.sess.ctx)
+	}
+}
 
 // Stdout and Stderr take what the program says.
 func (c *Call) Stdout() io.Writer { return c.out }
@@ -115,7 +165,7 @@ func (c *Call) Sleep(d time.Duration) {
 	if over {
 		until = c.sess.deadline
 	}
-	if w.real {
+	if w.speed > 0 {
 		c.realSleep(until)
 	} else {
 		w.advanceTo(until)
@@ -131,12 +181,20 @@ func (c *Call) Sleep(d time.Duration) {
 	}
 }
 
+// shortest is the shortest time that is really slept; what is shorter is skipped.
+const shortest = 5 * time.Millisecond
+
 // realSleep sleeps on the machine's clock without the world's lock.
 func (c *Call) realSleep(until time.Time) {
 	w := c.World
-	d := until.Sub(w.now)
-	if d < 5*time.Millisecond {
-		return // the command's own cost is there anyway
+	w.catchUp()
+	d := w.toReal(until.Sub(w.now))
+	if d < shortest {
+		// Skipped, not left out: a tool that looks again and again in short
+		// steps must see time pass.
+		w.realNow = w.realNow.Add(max(until.Sub(w.now), 0))
+		w.catchUp()
+		return
 	}
 	w.mu.Unlock()
 	t := time.NewTimer(d)
@@ -216,7 +274,7 @@ func (c *Call) ExecEnv(env map[string]string, argv ...string) int {
 // Output runs another program and returns what it said.
 func (c *Call) Output(argv ...string) (stdout, stderr string, code int) {
 	child := *c
-	child.Argv, child.stdin = argv, nil
+	child.Argv, child.in = argv, nil
 	child.out, child.err = new(buffer), new(buffer)
 	code = child.run()
 	return string(child.out.b), string(child.err.b), code
@@ -233,7 +291,7 @@ func (c *Call) OutputOn(m *Machine, env map[string]string, argv ...string) (stdo
 		return "", "Permission denied", 255, false
 	}
 	child := *c
-	child.Machine, child.User, child.Argv, child.stdin = m, u, argv, nil
+	child.Machine, child.User, child.Argv, child.in = m, u, argv, nil
 	child.Dir, child.Env = u.Home, env
 	if env == nil {
 		child.Env = m.loginEnv(u)

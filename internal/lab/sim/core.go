@@ -125,13 +125,13 @@ func cat(c *Call) int {
 		return 1
 	}
 	if len(o.rest) == 0 {
-		c.out.Write(c.stdin)
+		c.out.Write(c.Input())
 		return 0
 	}
 	code := 0
 	for _, name := range o.rest {
 		if name == "-" {
-			c.out.Write(c.stdin)
+			c.out.Write(c.Input())
 			continue
 		}
 		b, err := c.ReadFile(name)
@@ -154,8 +154,10 @@ func dd(c *Call) int {
 		}
 		arg[k] = v
 	}
-	data := c.stdin
-	if in, has := arg["if"]; has {
+	var data []byte
+	if in, has := arg["if"]; !has {
+		data = c.Input()
+	} else {
 		var err error
 		if in == "/dev/zero" || in == "/dev/null" {
 			data = nil

@@ -35,7 +35,7 @@ func hashTool(c *Call) int {
 		return c.checkSums(o, sum)
 	}
 	if len(o.rest) == 0 {
-		s := newBlob(c.stdin).digest()
+		s := newBlob(c.Input()).digest()
 		c.Printf("%s  -\n", hex.EncodeToString(s[:]))
 		return 0
 	}
@@ -52,7 +52,7 @@ func hashTool(c *Call) int {
 }
 
 func (c *Call) checkSums(o opts, sum func(string) (string, error)) int {
-	lists := [][]byte{c.stdin}
+	lists := [][]byte{c.Input()}
 	if len(o.rest) > 0 {
 		lists = nil
 		for _, n := range o.rest {
@@ -614,7 +614,7 @@ func (m *Machine) procLink(name string) (string, bool) {
 // input is the files named, or standard input.
 func (c *Call) input(names []string) ([]byte, int) {
 	if len(names) == 0 {
-		return c.stdin, 0
+		return c.Input(), 0
 	}
 	var all []byte
 	code := 0

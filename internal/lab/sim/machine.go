@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"path"
@@ -599,13 +598,6 @@ func (m *Machine) run(ctx context.Context, u *User, c host.Cmd) (host.Result, er
 	if len(c.Argv) == 0 {
 		return host.Result{}, errors.New("empty command")
 	}
-	var stdin []byte
-	if c.Stdin != nil {
-		var err error
-		if stdin, err = io.ReadAll(c.Stdin); err != nil {
-			return host.Result{}, fmt.Errorf("%s: read standard input: %w", m.name, err)
-		}
-	}
 	w := m.world
 	w.mu.Lock()
 	w.commands++
@@ -614,7 +606,7 @@ func (m *Machine) run(ctx context.Context, u *User, c host.Cmd) (host.Result, er
 		w.mu.Unlock()
 		return host.Result{}, err
 	}
-	res, err := m.session(ctx, u, c, stdin, p)
+	res, err := m.session(ctx, u, c, p)
 	p.Before = false
 	if e := w.ask(p); e != nil {
 		w.mu.Unlock()
@@ -634,7 +626,7 @@ func (w *World) ask(p Point) error {
 	return w.OnCommand(p)
 }
 
-func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, stdin []byte, p Point) (host.Result, error) {
+func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (host.Result, error) {
 	w := m.world
 	w.catchUp()
 	rec := Ran{N: p.N, At: w.now, Node: m.name, User: u.Name, Argv: c.Argv, Effect: c.Effect}
@@ -654,7 +646,7 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, stdin []byte
 	if f.lostBefore {
 		rec.Lost = "link lost before"
 		note()
-		return host.Result{}, fmt.Errorf("%s: %w", m.name, errLost)
+		return host.Result{}, &host.LostError{Node: m.name, Argv: c.Argv, Err: errLost}
 	}
 	timeout := c.Timeout
 	if timeout == 0 {
@@ -666,7 +658,7 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, stdin []byte
 	}
 	call := &Call{
 		World: w, Machine: m, User: u, Env: m.loginEnv(u), Dir: u.Home,
-		Argv: c.Argv, stdin: stdin, sess: s, out: new(buffer), err: new(buffer),
+		Argv: c.Argv, in: &input{r: c.Stdin}, sess: s, out: new(buffer), err: new(buffer),
 	}
 	rec.Ran = true
 	code, ended := call.top(cost + m.slow + f.delay)
@@ -676,7 +668,10 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, stdin []byte
 		}
 		rec.Lost, rec.Code = ended.Error(), code
 		note()
-		return host.Result{}, fmt.Errorf("%s: %w", m.name, ended)
+		if errors.Is(ended, errLost) {
+			return host.Result{}, &host.LostError{Node: m.name, Argv: c.Argv, Err: ended}
+		}
+		return host.Result{}, &host.EndedError{Node: m.name, Argv: c.Argv, Gone: true, Err: ended}
 	}
 	rec.Code = code
 	note()

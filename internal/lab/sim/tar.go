@@ -137,7 +137,7 @@ func tarTool(c *Call) int {
 	}
 	var b *Blob
 	if a.file == "-" || a.file == "" {
-		b = newBlob(c.stdin)
+		b = newBlob(c.Input())
 	} else {
 		var err error
 		if b, err = c.Machine.fs.read(c.User, c.Abs(a.file)); err != nil {

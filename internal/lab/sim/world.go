@@ -31,7 +31,7 @@ type World struct {
 	defs *defs
 
 	now      time.Time
-	real     bool          // the clock follows the machine's
+	speed    float64       // the clock runs so many times as fast as the machine's; 0: it is virtual
 	realBase time.Time     // machine's time when now was realNow
 	realNow  time.Time     //
 	tick     chan struct{} // closed and replaced when the clock moves; nil when nobody follows it
@@ -272,7 +272,8 @@ func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	}
 	w.mu.Lock()
-	if w.real {
+	if w.speed > 0 {
+		d = w.toReal(d)
 		w.mu.Unlock()
 		return wait.Real{}.Sleep(ctx, d)
 	}
@@ -284,20 +285,26 @@ func (w *World) Sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// FollowRealTime makes the clock run with the machine's from now on, as for
-// machines that are served over ssh. Events happen when next somebody looks.
-func (w *World) FollowRealTime() {
+// FollowRealTime makes the clock run with the machine's from now on, speed
+// times as fast, as for machines that are served over ssh. Events happen when
+// next somebody looks.
+func (w *World) FollowRealTime(speed float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.real, w.realBase, w.realNow = true, time.Now(), w.now
+	w.speed, w.realBase, w.realNow = speed, time.Now(), w.now
+}
+
+// toReal is how long d takes on the machine's clock.
+func (w *World) toReal(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / w.speed)
 }
 
 // StartAt sets the clock before anything happened, e.g. to the machine's time.
 func (w *World) StartAt(t time.Time) { w.now = t }
 
 func (w *World) catchUp() {
-	if w.real {
-		w.advanceTo(w.realNow.Add(time.Since(w.realBase)))
+	if w.speed > 0 {
+		w.advanceTo(w.realNow.Add(time.Duration(float64(time.Since(w.realBase)) * w.speed)))
 	}
 }
 
@@ -349,7 +356,7 @@ func (f follower) Now() time.Time { return f.w.Now() }
 func (f follower) Sleep(ctx context.Context, d time.Duration) error {
 	w := f.w
 	w.mu.Lock()
-	if w.real {
+	if w.speed > 0 {
 		w.mu.Unlock()
 		return w.Sleep(ctx, d)
 	}
