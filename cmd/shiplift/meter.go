@@ -124,9 +124,13 @@ func (j *job) settleMeter(ctx context.Context) {
 }
 
 func measured(rep *meter.Report) *view.Measured {
-	m := &view.Measured{InterruptionMS: rep.InterruptedMS, LostWrites: rep.LostWrites, Acknowledged: rep.Rows, RowsBefore: rep.Before, RowsAfter: rep.After}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	m := &view.Measured{
+		InterruptionMS: rep.InterruptedMS, GapP50MS: ms(rep.GapSpread.P50), GapP99MS: ms(rep.GapSpread.P99),
+		LostWrites: rep.LostWrites, Acknowledged: rep.Rows, RowsBefore: rep.Before, RowsAfter: rep.After,
+	}
 	for _, e := range rep.Errors {
-		m.Errors += int64(e.Count)
+		m.Errors += e.Count
 	}
 	return m
 }

@@ -11,6 +11,8 @@ import (
 type Measured struct {
 	InterruptionMS float64 `json:"interruption_ms"` // longest gap without an acknowledged write
 	LostWrites     int64   `json:"lost_writes"`     // acknowledged rows that are missing
+	GapP50MS       float64 `json:"gap_p50_ms"`      // between two acknowledged writes, all clients
+	GapP99MS       float64 `json:"gap_p99_ms"`
 	Acknowledged   int64   `json:"acknowledged_writes"`
 	Errors         int64   `json:"write_errors"`
 	RowsBefore     float64 `json:"rows_per_second_before"`
@@ -76,7 +78,7 @@ func (s *Screen) measured(m *Measured) {
 	if m == nil {
 		return
 	}
-	fmt.Fprintf(s.Out, s.word("  writes: longest interruption %.0f ms; %d acknowledged, %d lost, %d errors seen; %.0f rows/s before, %.0f after\n",
-		"  写入：最长中断 %.0f 毫秒；已确认 %d 条，丢失 %d 条，出现错误 %d 次；之前每秒 %.0f 行，之后每秒 %.0f 行\n"),
-		m.InterruptionMS, m.Acknowledged, m.LostWrites, m.Errors, m.RowsBefore, m.RowsAfter)
+	fmt.Fprintf(s.Out, s.word("  writes: longest interruption %.0f ms (gaps between writes: p50 %.1f ms, p99 %.1f ms); %d acknowledged, %d lost, %d errors seen; %.0f rows/s before, %.0f after\n",
+		"  写入：最长中断 %.0f 毫秒（写入间隔：p50 %.1f 毫秒，p99 %.1f 毫秒）；已确认 %d 条，丢失 %d 条，出现错误 %d 次；之前每秒 %.0f 行，之后每秒 %.0f 行\n"),
+		m.InterruptionMS, m.GapP50MS, m.GapP99MS, m.Acknowledged, m.LostWrites, m.Errors, m.RowsBefore, m.RowsAfter)
 }
