@@ -73,8 +73,10 @@ const (
 type Gate struct {
 	// OneWay gates are crossed only by naming them; the others are passed
 	// unless the run was asked to stop there (--until).
-	OneWay bool     `json:"one_way"`
-	Costs  say.Text `json:"costs,omitzero"` // what crossing gives up, and which way is left
+	OneWay bool `json:"one_way"`
+	// Wait gates are crossed only by naming them too, but a rollback goes back over them.
+	Wait  bool     `json:"wait,omitempty"`
+	Costs say.Text `json:"costs,omitzero"` // what crossing gives up, and which way is left
 }
 
 // Request is what the operator asked for: every option that changes behaviour.

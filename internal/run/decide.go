@@ -138,7 +138,7 @@ func (t *Trail) ready(i int) bool {
 func (s *Session) held(step *plan.Step) *Stop {
 	switch {
 	case step.ID == s.Until,
-		step.Gate != nil && step.Gate.OneWay && !slices.Contains(s.Accept, step.ID),
+		step.Gate != nil && (step.Gate.OneWay || step.Gate.Wait) && !slices.Contains(s.Accept, step.ID),
 		s.PauseOn != "" && step.Impact != plan.None && step.Node != "" && len(s.Touched) > 0 && !s.Touched[step.Node]:
 		return &Stop{StopGate, step.ID}
 	}
