@@ -305,6 +305,15 @@ func (d *detail) verifyGroup(ctx context.Context, p *plan.Plan) (out []check.Fin
 		}
 	}
 	for _, m := range d.site.members {
+		if m != primary && to.AtLeast(newRedo) && d.of(m).Instance.Status == "OPEN" {
+			// VALID archives alone do not prove that a standby replays.
+			got, err := compare(ctx, primary, m, m.first().settleTime(), nil)
+			if err != nil {
+				fall(m.first().name, "DM-063", say.Of(err))
+			} else if got != same && got != growing {
+				fall(m.first().name, "DM-063", say.F("it does not replay what the primary writes (%s)", "备库没有重演主库日志（%s）", string(got)))
+			}
+		}
 		if from.Less(newRedo) && to.AtLeast(newRedo) {
 			if _, err := m.history(ctx); err != nil {
 				fall(m.first().name, "DM-037", say.Of(err))
