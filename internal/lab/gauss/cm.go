@@ -180,7 +180,7 @@ func (s *state) revive(w *sim.World, in *instance) {
 		case best == in || best.srv == nil || maintenance:
 			role = "primary"
 		case s.cm.leader != "" && best.standby():
-			s.crown(w, best)
+			s.crown(w, best, "")
 		}
 	}
 	args := []string{"-D", in.data, "-M", role}

@@ -627,7 +627,7 @@ func (c *ctl) failover() int {
 		return 1
 	}
 	in.srv.linked = false
-	c.s.crown(c.World, in)
+	c.s.crown(c.World, in, "")
 	c.Print(".")
 	c.say(" done")
 	c.say(" failover completed (%s)", c.data)

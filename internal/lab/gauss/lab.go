@@ -388,6 +388,7 @@ func register(w *sim.World) {
 	w.Handle(evPromote, promote)
 	w.Handle(evSync, syncConf)
 	w.Handle(evThaw, thaw)
+	w.Handle(evCount, count)
 	w.Handle(evCM, cmAct)
 	w.Handle(evMogHA, moghaAct)
 	w.RegisterProc(procKind, procs)

@@ -115,7 +115,7 @@ func moghaAct(w *sim.World, e sim.Event) {
 	}
 	if role == "primary" && h.Failover {
 		if best := s.best(w, in); best != in && best.standby() {
-			s.crown(w, best)
+			s.crown(w, best, "")
 			role = "standby"
 		}
 	}

@@ -230,13 +230,8 @@ func (s *state) judgeStart(w *sim.World, in *instance) {
 
 // judgeStale notes a primary that starts without the latest acknowledged writes.
 func (s *state) judgeStale(w *sim.World, in *instance) {
-	for _, other := range s.insts {
-		if other == in {
-			continue
-		}
-		if at, ok := holds(other.wal, other.lsn, in.wal); ok && (other.wal != in.wal && in.lsn <= at && other.lsn > at) {
-			s.truth.damage(w, "M17", in.node, "a node that is behind "+other.name+" was started as primary")
-		}
+	if n := s.lostAt(in); n > 0 {
+		s.truth.damage(w, "M17", in.node, fmt.Sprintf("started as primary without %d bytes of acknowledged writes", n))
 	}
 }
 
@@ -327,25 +322,44 @@ func (s *state) down(w *sim.World, in *instance, clean bool) {
 	if clean {
 		w.Machine(in.node).Remove(in.data + "/postmaster.pid")
 	}
-	in.srv = nil
-	s.oneStandbyDown(w, in)
+	in.srv, in.stopped = nil, w.Time()
+	s.countDown(w)
 	s.watchers(w, in)
 }
 
-// oneStandbyDown notes two nodes down at once in a cluster that still serves.
-func (s *state) oneStandbyDown(w *sim.World, in *instance) {
-	if s.opts.Nodes < 3 || in.static == 'X' {
-		return
+// patience is how long two nodes may be down while the cluster serves: the way
+// to a full stop leads through it.
+const patience = 45 * time.Second
+
+// countDown looks later whether two nodes are still down at once.
+func (s *state) countDown(w *sim.World) {
+	if s.opts.Nodes > 2 && s.nodesDown() > 1 {
+		w.After(patience, evCount, "", nil)
 	}
-	n, serving := 0, false
-	for _, other := range s.insts {
-		if other.srv == nil {
+}
+
+func (s *state) nodesDown() int {
+	n := 0
+	for _, in := range s.insts {
+		if in.srv == nil {
 			n++
 		}
-		serving = serving || other.writable(w)
 	}
-	if n > 1 && serving {
-		s.truth.damage(w, "M11", in.node, "more than one node was down while the cluster served")
+	return n
+}
+
+// count is the event in which two nodes that are still down are noted (M11).
+func count(w *sim.World, _ sim.Event) {
+	s := stateOf(w)
+	s.settle(w)
+	for _, in := range s.insts {
+		if s.nodesDown() > 1 && in.srv == nil && w.Time().Sub(in.stopped) >= patience {
+			for _, p := range s.insts {
+				if p.writable(w) {
+					s.truth.damage(w, "M11", in.node, "more than one node was down for long while the cluster served")
+				}
+			}
+		}
 	}
 }
 
@@ -585,7 +599,7 @@ func promote(w *sim.World, e sim.Event) {
 		s.setMode(w, p, modeWord(p.srv.role))
 	}
 	if sb != nil && sb.srv != nil && sb.srv.phase == "Wait promoting" {
-		s.crown(w, sb)
+		s.crown(w, sb, a.from)
 	}
 	s.relink(w)
 }
@@ -594,8 +608,8 @@ func modeWord(role string) string {
 	return map[string]string{rolePrimary: "primary", roleStandby: "standby", roleCascade: "cascade_standby", roleNormal: "normal", rolePending: "pending"}[role]
 }
 
-// crown makes a standby the primary.
-func (s *state) crown(w *sim.World, in *instance) {
+// crown makes a standby the primary; from is the one that gave its place up, if any.
+func (s *state) crown(w *sim.World, in *instance, from string) {
 	s.settle(w)
 	in.srv.phase, in.srv.role, in.srv.linked, in.srv.up = "", rolePrimary, false, ""
 	s.branch(in)
@@ -609,30 +623,20 @@ func (s *state) crown(w *sim.World, in *instance) {
 		}
 	}
 	s.judgeCatalog(w, in)
-	s.judgePromotion(w, in)
+	s.judgePromotion(w, in, from)
 	s.relink(w)
 }
 
 // judgePromotion notes a promotion that leaves an older standby behind (M10).
-func (s *state) judgePromotion(w *sim.World, in *instance) {
+func (s *state) judgePromotion(w *sim.World, in *instance, from string) {
 	if s.opts.Flavor != MogDB {
 		return
 	}
 	for _, other := range s.insts {
-		if other != in && other.srv != nil && other.standby() && other.srv.rel.Number < in.srv.rel.Number && other.srv.started.Before(in.srv.started) && other.running != in.running && !s.justPrimary(other) {
+		if other != in && other.name != from && other.srv != nil && other.srv.rel.Number < in.srv.rel.Number {
 			s.truth.damage(w, "M10", other.node, "a standby still runs "+other.srv.rel.Version+" at the switchover")
 		}
 	}
-}
-
-// justPrimary says whether an instance held the branch that in's began from.
-func (s *state) justPrimary(in *instance) bool {
-	for _, other := range s.insts {
-		if other != in && other.primary() && other.wal.parent == in.wal && in.srv.phase == "" && in.srv.detail == "Disconnected" {
-			return true
-		}
-	}
-	return false
 }
 
 // stop ends a server cleanly.

@@ -110,6 +110,7 @@ type instance struct {
 	slow    time.Duration     // how long it takes to catch up at least
 	rows    int64
 	running string // image that last ran on the data
+	stopped time.Time
 	srv     *server
 }
 
@@ -394,6 +395,7 @@ const (
 	evDemote  = "gauss: demote"
 	evPromote = "gauss: promote"
 	evSync    = "gauss: settings reach the standbys"
+	evCount   = "gauss: two nodes are down for long"
 	evThaw    = "gauss: hung primary goes on"
 	evCM      = "gauss: cluster manager acts"
 	evMogHA   = "gauss: mogha acts"
