@@ -180,7 +180,11 @@ func (b *builder) gateFirst(what say.Text) {
 	}
 	var rules []string
 	for _, e := range b.h.Epochs {
-		rules = append(rules, map[string]string{"E0": "DM-003", "E1": "DM-002", "E2": "DM-064", "E3": "DM-074", "E4": "DM-081", "E5": "DM-091", "E6": "DM-093"}[e])
+		rule := map[string]string{"E0": "DM-003", "E1": "DM-002", "E2": "DM-064", "E3": "DM-075", "E4": "DM-080", "E5": "DM-091", "E6": "DM-093"}[e]
+		if e == "E3" && b.d.site.topology.shared() {
+			rule = "DM-074"
+		}
+		rules = append(rules, rule)
 	}
 	b.gate("point-of-no-return", strings.Join(rules, " "), what, say.F(
 		"no rollback by Shiplift any more; the way left is forward, or the cold copies of ALL members put back by hand",
