@@ -152,7 +152,7 @@ var deeds = map[string]deed{
 	"start-server":    {probe: startServerProbe, do: startServerDo, undo: startServerUndo},
 	"open-standby":    {probe: openProbe, do: openStandby, undo: openUndo},
 	"open-primary":    {probe: openProbe, do: openPrimary},
-	"force-open":      {probe: openProbe, do: forceOpen},
+	"force-open":      {probe: forceProbe, do: forceOpen},
 	"prove-standby":   {probe: proveProbe, do: proveStandby},
 	"backup-primary":  {probe: backupProbe, do: backupDo},
 	"restore-standby": {probe: restoreProbe, do: restoreDo},
@@ -589,6 +589,25 @@ func (m *member) control(ctx context.Context) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: no control node", m.name)
+}
+
+// forceProbe: open, and ALTER_MODE_STATUS is back at 0 on every node. A run
+// that died between the two once left it at 1, and the watchers ended (DM-041).
+func forceProbe(ctx context.Context, k *task) (driver.Standing, error) {
+	got, err := openProbe(ctx, k)
+	if err != nil || got != driver.Applied {
+		return got, err
+	}
+	for _, n := range k.m.nodes {
+		f, err := n.config(ctx, n.ini())
+		if err != nil {
+			return driver.Unknown, err
+		}
+		if f.Get("ALTER_MODE_STATUS") != "0" {
+			return driver.NotApplied, nil
+		}
+	}
+	return driver.Applied, nil
 }
 
 // forceOpen opens a primary whose standbys are down (DM-050): in this order.
