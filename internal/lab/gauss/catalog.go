@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // steps are the numbers that have catalogue scripts: one for each release
@@ -125,6 +126,17 @@ RETURNS SETOF record STABLE ROWS 1000 LANGUAGE INTERNAL AS '%s';
 
 // upgradeSQL is the tree of upgrade_sql.tar.gz up to a release: path and content.
 func upgradeSQL(top int) map[string]string {
+	if f, ok := sqlTrees.Load(top); ok {
+		return f.(map[string]string)
+	}
+	f := makeSQL(top)
+	sqlTrees.Store(top, f)
+	return f
+}
+
+var sqlTrees sync.Map // by kernel number; the maps are never changed
+
+func makeSQL(top int) map[string]string {
 	files := map[string]string{
 		"upgrade_sql/set_guc/delete_guc": "# name kind\n",
 		"upgrade_sql/set_guc/add_guc":    "# name kind\n",

@@ -526,3 +526,84 @@ func TestGoldenSwap(t *testing.T) {
 	s.check("010-half-swapped-gaussdb")
 	s.done()
 }
+
+func TestGoldenRollback(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "rollback-5.0.3-from-6.0.0", Options{Release: "5.0.3", Load: true})
+	for _, dn := range []string{"dn1", "dn2"} {
+		s.do("gs_guc reload -D /data/" + dn + " -c upgrade_mode=2")
+	}
+	s.settle("4")
+	// both nodes on 6.0.0 with the old working number, dn2 primary
+	s.do("gs_ctl stop -D /data/dn2")
+	s.use("6.0.0")
+	s.do("gs_ctl start -D /data/dn2 -M standby -o '-u 92862'; sleep 4; gs_ctl switchover -D /data/dn2; sleep 4")
+	s.do("gs_ctl stop -D /data/dn1")
+	s.use("5.0.3")
+	dn1 := stateOf(s.lab.World).inst("dn_6001")
+	dn1.slow = 4 * time.Second // recorded while it caught up
+	s.check("019-start-standby-old")
+	s.settle("1.5")
+	s.check("020-query-standby-old")
+	s.settle("5")
+	s.check("021-switchover-to-old")
+	s.settle("2")
+	s.do("gs_ctl stop -D /data/dn2")
+	s.check("022-start-dn2-old")
+	s.settle("3")
+	s.check("029-upgrade_mode-0")
+	s.settle("3")
+	f := slices.DeleteFunc(s.lab.Findings(), func(s string) bool { return strings.Contains(s, "refreshconf") })
+	if len(f) > 0 {
+		t.Errorf("after the rollback: %v", f)
+	}
+	if tr := s.lab.Truth(); tr.Lost != 0 || len(tr.Damage) > 0 {
+		t.Errorf("lost %d, damage %v", tr.Lost, tr.Damaged())
+	}
+	s.done()
+}
+
+// notSimulated are the recordings that no test compares, with the reason.
+var notSimulated = map[string]string{
+	"041-gs_ctl-start-primary": "the whole server log", "049-gs_ctl-build-full-dn2": "log of a build", "153-gs_ctl-build-auto": "log of a build", "176-gs_ctl-build-incremental-diverged": "log of a build",
+	"056-gaussdb.state-strings": "dump of a binary file", "057-postmaster.pid": "shared memory keys", "109-count": "rows of the recorded load",
+	"105-switchover-write-interruption": "a measurement", "111-switchover-f-write-interruption": "a measurement", "034-write-interruption": "a measurement", "004-write-interruption": "a measurement",
+	"032-rolling-write-interruption": "a measurement", "026-rollback-write-interruption": "a measurement", "033-count-rows": "rows of the recorded load", "005-count": "rows of the recorded load",
+	"123-gs_ctl-query-standby-after-restart-1": "between 122 and 127", "124-gs_ctl-query-standby-after-restart-2": "between 122 and 127", "125-gs_ctl-query-standby-after-restart-3": "between 122 and 127", "126-gs_ctl-query-standby-after-restart-4": "between 122 and 127",
+	"145-gs_ctl-query-two-standbys-dn1": "as 143", "152-gs_ctl-query-dn2-after-failover-8s": "as 151", "154-gs_ctl-query-dn2-after-build": "as 151",
+	"005-new-versions-no-u": "size of the real catalogue", "007-new-ddl-dml-no-u": "a user's statements", "008-postmaster.opts": "with pg_controldata through a pipe", "010-new-stop": "as 021", "012-old-query-after-new": "a user's statements",
+	"034-rollback-post-postgres": "the vendor's scripts", "035-rollback-post-template1": "the vendor's scripts", "036-rollback-post-template0": "the vendor's scripts",
+	"037-upgrade-post-postgres": "the vendor's scripts", "038-upgrade-post-template1": "the vendor's scripts", "039-upgrade-post-template0": "the vendor's scripts",
+	"049-old-binaries-after-commit-query": "rows of the recorded load", "053-old-standby-under-new-primary-start": "as 022", "054-old-standby-under-new-primary-query": "as 023", "055-old-standby-under-new-primary-query-primary": "as 024", "056-old-standby-versions": "as 025",
+	"001-start-primary-new-u": "as upgrade/022", "002-query-primary-directly": "as upgrade/004", "003-start-standby-new-u": "as upgrade/022", "006-start-with-old_upgrade_version": "compared by its options in 007",
+	"010-start-with-lite-old_upgrade_version": "compared by its options in 011", "012-restart-after-removing-lite-file": "compared by its options in 013",
+	"023-memory-contexts-like-wal": "all threads of a real server", "036-final-versions": "rows of the recorded load", "037-gs_archive_status-new-without-scripts": "as 024", "038-ddl-new": "a user's statements",
+	"039-rollback-switchover-to-old": "as 029", "040-rollback-query": "as 030", "041-switchover-primary-down": "as 5.0.0/136", "042-query-standby-primary-down": "as 5.0.0/137",
+	"001-catalog-counts-before": "size of the real catalogue", "008-catalog-counts-after-pre-scripts": "size of the real catalogue", "015-catalog-counts-after-post-scripts": "size of the real catalogue", "027-catalog-counts-after-rollback": "size of the real catalogue",
+	"028-user-table-after-rollback": "a user's statements", "030-final": "a user's statements",
+}
+
+func TestEachRecordingIsComparedOrNamed(t *testing.T) {
+	t.Parallel()
+	src, err := os.ReadFile("golden_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared, _, _ := strings.Cut(string(src), "var notSimulated")
+	files, err := filepath.Glob("testdata/golden/*/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d recordings, %v", len(files), err)
+	}
+	n := 0
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".txt")
+		scripts := strings.Contains(f, "rollback-5.0.3") && regexp.MustCompile(`^(00[2-7]|009|01[0-8]|02[345])-`).MatchString(name)
+		switch {
+		case strings.Contains(compared, `"`+name+`"`):
+			n++
+		case notSimulated[name] == "" && !scripts: // scripts: the vendor's, not the lab's
+			t.Errorf("%s is neither compared nor named", f)
+		}
+	}
+	t.Logf("%d of %d recordings are compared", n, len(files))
+}

@@ -991,6 +991,20 @@ func systemctl(c *Call) int {
 	return code
 }
 
+// properties prints those that -p asks for, all without it.
+func (c *Call) properties(o opts, all [][2]string) {
+	want := strings.Split(o.set["p"]+o.set["property"], ",")
+	for _, kv := range all {
+		switch {
+		case want[0] != "" && !slices.Contains(want, kv[0]):
+		case o.has("value"):
+			c.Print(kv[1] + "\n")
+		default:
+			c.Print(kv[0] + "=" + kv[1] + "\n")
+		}
+	}
+}
+
 func (c *Call) unit(verb, name string, o opts) int {
 	s := c.Machine.Service(name)
 	if s == nil {
@@ -1007,7 +1021,7 @@ func (c *Call) unit(verb, name string, o opts) int {
 		case "start", "restart":
 			return c.Fail(5, "Failed to %s %s.service: Unit %s.service not found.", verb, name, name)
 		case "show":
-			c.Print("LoadState=not-found\nActiveState=inactive\n")
+			c.properties(o, [][2]string{{"LoadState", "not-found"}, {"ActiveState", "inactive"}, {"SubState", "dead"}})
 			return 0
 		}
 		return c.Fail(5, "Failed to %s %s.service: Unit %s.service not loaded.", verb, name, name)
@@ -1057,7 +1071,9 @@ func (c *Call) unit(verb, name string, o opts) int {
 			return 1
 		}
 	case "show":
-		c.Printf("LoadState=loaded\nActiveState=%s\nMainPID=%d\n", state, s.PID)
+		sub := map[string]string{"active": "running", "inactive": "dead", "failed": "failed"}[state]
+		en := map[bool]string{true: "enabled", false: "disabled"}[s.Enabled]
+		c.properties(o, [][2]string{{"MainPID", fmt.Sprint(s.PID)}, {"LoadState", "loaded"}, {"ActiveState", state}, {"SubState", sub}, {"UnitFileState", en}})
 	case "status":
 		long := "inactive (dead)"
 		if s.Active {

@@ -1,6 +1,8 @@
 package sim_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -66,5 +68,32 @@ func TestFollowerWaitsForTheMainWork(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+func TestRealTimeDoesNotHoldOthersUp(t *testing.T) {
+	t.Parallel()
+	w, m := newMachine(t)
+	w.FollowRealTime(1)
+	began := make(chan struct{})
+	ended := make(chan error)
+	w.RegisterTool("slow", func(c *sim.Call) int {
+		close(began)
+		c.Sleep(time.Minute)
+		return 0
+	})
+	m.Install("/usr/local/bin/slow", "slow", "root")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := m.Run(ctx, host.Read("slow"))
+		ended <- err
+	}()
+	<-began
+	if _, err := m.Run(t.Context(), host.Read("true")); err != nil {
+		t.Errorf("meanwhile: %v", err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
 	}
 }
