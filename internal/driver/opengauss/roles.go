@@ -1,0 +1,412 @@
+package opengauss
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/gaussdb"
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
+	"github.com/shiplift/shiplift/internal/wait"
+)
+
+// states asks every node for its role and state; a node that does not answer
+// is a nil entry, with the reason in errs.
+func (r *room) states(ctx context.Context) (states []*gaussdb.HA, errs []error) {
+	states, errs = make([]*gaussdb.HA, len(r.Sites)), make([]error, len(r.Sites))
+	each(r.Env, len(r.Sites), func(i int) {
+		h, err := r.Sites[i].Query(ctx, r.Sites[i].Data)
+		if err != nil {
+			errs[i] = err
+			return
+		}
+		states[i] = &h
+	})
+	return states, errs
+}
+
+// primary is the one node that is primary among those that answer; nil when
+// there is none. Two are an error (I3).
+func (r *room) primary(ctx context.Context) (*site, error) {
+	states, _ := r.states(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var found *site
+	for i, h := range states {
+		if h == nil || h.Process != gaussdb.Running || !h.Primary() {
+			continue
+		}
+		if found != nil {
+			return nil, &say.Problem{Text: say.F("two nodes say that they are the primary: %s and %s", "两个节点都自称主库：%s 与 %s", found.Name, r.Sites[i].Name),
+				Next: say.F("stop the one whose data is not wanted, at once; then: shiplift status", "立即停止其中数据不需要的一个，然后执行：shiplift status")}
+		}
+		found = r.Sites[i]
+	}
+	return found, nil
+}
+
+// mustPrimary waits a little for a primary that takes writes: with a cluster
+// manager it may move at any time.
+func (r *room) mustPrimary(ctx context.Context) (*site, error) {
+	var found *site
+	spec := wait.Spec{What: say.F("one node is primary and Normal", "有一个状态正常的主库"), Deadline: 90 * time.Second, Every: 500 * time.Millisecond, Next: "shiplift status"}
+	err := wait.For(ctx, r.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
+		p, err := r.primary(ctx)
+		if err != nil || p == nil {
+			return wait.Look{Says: say.F("there is none", "没有主库")}, err
+		}
+		h, err := p.Query(ctx, p.Data)
+		if err != nil {
+			return wait.Look{}, err
+		}
+		found = p
+		return wait.Look{Done: h.Healthy() && h.Primary(), Says: say.F("%s: %s %s", "%s：%s %s", p.Name, h.Role, h.State)}, nil
+	})
+	return found, err
+}
+
+// switchoverAction hands the primary's role over.
+type switchoverAction struct{ noMemo }
+
+func (a switchoverAction) ends(r *room, back bool) (from, to *site, err error) {
+	if from, err = r.site(r.Args["from"]); err != nil {
+		return nil, nil, err
+	}
+	if to, err = r.site(r.Args["to"]); err != nil {
+		return nil, nil, err
+	}
+	if back {
+		from, to = to, from
+	}
+	return from, to, nil
+}
+
+func (a switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	r, err := roomOf(t)
+	if err != nil {
+		return half(err)
+	}
+	from, to, err := a.ends(r, false)
+	if err != nil {
+		return half(err)
+	}
+	// A switchover that is under way comes to an end within seconds: look until it has.
+	standing := driver.Half
+	spec := wait.Spec{What: say.F("the switchover has come to an end", "主备切换已结束"), Deadline: 30 * time.Second, Every: 500 * time.Millisecond}
+	_ = wait.For(ctx, r.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
+		standing = driver.Half
+		p, err := r.primary(ctx)
+		if err != nil {
+			return wait.Look{}, err
+		}
+		switch p {
+		case to:
+			standing = driver.Applied
+		case from:
+			standing = driver.NotApplied
+		}
+		return wait.Look{Done: p != nil}, nil
+	})
+	if ctx.Err() != nil {
+		return half(context.Cause(ctx))
+	}
+	if standing == driver.Half {
+		p, err := r.primary(ctx)
+		if err != nil {
+			return half(err)
+		}
+		if p != nil { // a third node: somebody else moved the role
+			return driver.Unknown, fmt.Errorf("%s is the primary, neither %s nor %s", p.Name, from.Name, to.Name)
+		}
+		for _, s := range []*site{from, to} { // no primary at all, and a node that does not answer might be one
+			if _, err := s.Query(ctx, s.Data); err != nil {
+				return half(err)
+			}
+		}
+	}
+	return standing, nil
+}
+
+func (a switchoverAction) Do(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	from, to, err := a.ends(r, false)
+	if err != nil {
+		return err
+	}
+	return r.handOver(ctx, from, to)
+}
+
+func (a switchoverAction) Undo(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	from, to, err := a.ends(r, true)
+	if err != nil {
+		return err
+	}
+	p, err := r.primary(ctx)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return r.promote(ctx, to, from)
+	}
+	return r.handOver(ctx, from, to)
+}
+
+// handOver makes to the primary. The tool's word and its status are no proof:
+// it says completed on a primary, and ends with 0 after a timeout.
+func (r *room) handOver(ctx context.Context, from, to *site) error {
+	p, err := r.mustPrimary(ctx)
+	if err != nil {
+		return err
+	}
+	if p != to {
+		if p != from {
+			report(r.Target)(say.F("%s is the primary now, not %s", "当前主库为 %s，而不是 %s", p.Name, from.Name))
+		}
+		if err := r.caughtUp(ctx, p, to); err != nil {
+			return err
+		}
+		// A checkpoint first: the demotion then has little left to write.
+		if err := p.Exec(ctx, p.Port, "postgres", "checkpoint"); err != nil {
+			return err
+		}
+		argv := []string{"gs_ctl", "switchover", "-D", to.Data, "-t", "60"}
+		if to.HasCM {
+			argv = []string{"cm_ctl", "switchover", "-n", fmt.Sprint(to.NodeID), "-D", to.Data}
+		}
+		a, err := to.tool(ctx, 2*time.Minute, argv...)
+		if err != nil {
+			return err
+		}
+		if err := r.switched(ctx, to, a); err != nil {
+			return err
+		}
+	}
+	return r.allFollow(ctx)
+}
+
+// switched waits for the role to be where it shall be.
+func (r *room) switched(ctx context.Context, to *site, a gaussdb.Answer) error {
+	spec := wait.Spec{What: say.F("%s is the primary", "%s 成为主库", to.Name), Deadline: 30 * time.Second, Every: 200 * time.Millisecond, Next: "shiplift resume"}
+	err := wait.For(ctx, r.Clock, spec, report(r.Target), func(ctx context.Context) (wait.Look, error) {
+		h, err := to.Query(ctx, to.Data)
+		if err != nil {
+			return wait.Look{}, err
+		}
+		return wait.Look{Done: h.Healthy() && h.Primary(), Says: say.F("%s: %s %s", "%s：%s %s", to.Name, h.Role, h.State)}, nil
+	})
+	if err != nil {
+		said := strings.TrimSpace(a.Both())
+		if i := strings.LastIndexByte(said, '\n'); i >= 0 {
+			said = said[i+1:]
+		}
+		return fmt.Errorf("%w (the tool said: %s)", err, said)
+	}
+	return nil
+}
+
+// promote brings a primary back when a switchover left none: the one that was
+// the primary has all that was acknowledged, since it demoted last (golden
+// 5.0.0/140 to 151: a switchover then times out and only failover repairs it).
+func (r *room) promote(ctx context.Context, was, other *site) error {
+	for _, s := range []*site{was, other} {
+		h, err := s.Query(ctx, s.Data)
+		if err != nil {
+			return err
+		}
+		if h.Process != gaussdb.Running {
+			return &say.Problem{Place: s.Name, Text: say.F("no node is primary, and the server of %s does not run", "没有主库，且 %s 的服务未运行", s.Name), Next: say.F("shiplift status", "shiplift status")}
+		}
+	}
+	a, err := was.tool(ctx, 2*time.Minute, "gs_ctl", "failover", "-D", was.Data)
+	if err != nil {
+		return err
+	}
+	if err := r.switched(ctx, was, a); err != nil {
+		return err
+	}
+	return r.allFollow(ctx)
+}
+
+// caughtUp waits until a standby has replayed what the primary had flushed.
+func (r *room) caughtUp(ctx context.Context, p, to *site) error {
+	spec := wait.Spec{What: say.F("%s has replayed all of %s", "%s 已回放 %s 的全部日志", to.Name, p.Name), Node: to.Name, Deadline: 5 * time.Minute, Every: 500 * time.Millisecond, Next: "shiplift resume"}
+	var target gaussdb.LSN
+	return wait.For(ctx, r.Clock, spec, report(r.Target), func(ctx context.Context) (wait.Look, error) {
+		h, err := to.Query(ctx, to.Data)
+		if err != nil {
+			return wait.Look{}, err
+		}
+		l := wait.Look{Left: 1, Says: say.F("%s: %s (%s)", "%s：%s（%s）", to.Name, h.State, h.Detail)}
+		if h.State != gaussdb.StateNormal || h.Receiver == nil {
+			return l, nil
+		}
+		if target == 0 {
+			target = h.Receiver.SenderFlush
+		}
+		l.Done = h.Receiver.Replay >= target
+		return l, nil
+	})
+}
+
+// allFollow waits until every server that runs, but the primary, streams.
+func (r *room) allFollow(ctx context.Context) error {
+	spec := wait.Spec{What: say.F("all standbys follow the primary", "所有备库跟随主库"), Deadline: 2 * time.Minute, Every: 500 * time.Millisecond, Next: "shiplift resume"}
+	return wait.For(ctx, r.Clock, spec, report(r.Target), func(ctx context.Context) (wait.Look, error) {
+		states, errs := r.states(ctx)
+		l := wait.Look{Done: true}
+		for i, h := range states {
+			switch {
+			case errs[i] != nil:
+				// A node that does not answer is not waited for here: its own steps do.
+			case h.Process == gaussdb.Running && !h.Healthy():
+				l.Done = false
+				l.Left++
+				l.Says = say.F("%s: %s %s (%s)", "%s：%s %s（%s）", r.Sites[i].Name, h.Role, h.State, h.Detail)
+			}
+		}
+		return l, nil
+	})
+}
+
+// refreshAction tells gs_om the roles: it starts the cluster by what the
+// dynamic configuration says.
+type refreshAction struct{}
+
+// refreshMemo is what the file was on each node: its sum, "" for no file.
+type refreshMemo struct {
+	Sums map[string]string `json:"sums"`
+}
+
+const dynamicConf = "bin/cluster_dynamic_config"
+
+func (r *room) dynamicSums(ctx context.Context) (map[string]string, error) {
+	sums := make([]string, len(r.Sites))
+	err := r.onAllIndexed(func(i int, s *site) error {
+		there, err := s.exists(ctx, below(s.Home, dynamicConf))
+		if err != nil || !there {
+			return err
+		}
+		sums[i], err = host.Sum(ctx, s.Host, below(s.Home, dynamicConf))
+		return err
+	})
+	m := map[string]string{}
+	for i, s := range r.Sites {
+		m[s.Name] = sums[i]
+	}
+	return m, err
+}
+
+func below(dir, name string) string { return dir + "/" + name }
+
+func (r *room) saved(s *site) string { return s.work(r.Args["commit"]) + "/cluster_dynamic_config" }
+
+func (refreshAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error) {
+	r, err := roomOf(t)
+	if err != nil {
+		return nil, err
+	}
+	sums, err := r.dynamicSums(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return remember(refreshMemo{sums})
+}
+
+func (refreshAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	r, err := roomOf(t)
+	if err != nil {
+		return half(err)
+	}
+	var m refreshMemo
+	if err := recall(t.Memo, &m); err != nil {
+		return half(err)
+	}
+	now, err := r.dynamicSums(ctx)
+	if err != nil {
+		return half(err)
+	}
+	changed := 0
+	for _, s := range r.Sites {
+		if now[s.Name] != m.Sums[s.Name] {
+			changed++
+		}
+	}
+	switch changed {
+	case 0:
+		return driver.NotApplied, nil
+	case len(r.Sites):
+		return driver.Applied, nil
+	}
+	return driver.Half, nil
+}
+
+func (refreshAction) Do(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	var m refreshMemo
+	if err := recall(t.Memo, &m); err != nil {
+		return err
+	}
+	// The copy first: it is what a rollback puts back.
+	err = r.onAll(func(s *site) error {
+		if m.Sums[s.Name] == "" {
+			return nil
+		}
+		if have, err := s.exists(ctx, r.saved(s)); err != nil || have {
+			return err
+		}
+		return s.change(ctx, "cp", "-a", below(s.Home, dynamicConf), r.saved(s))
+	})
+	if err != nil {
+		return err
+	}
+	p, err := r.mustPrimary(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := p.tool(ctx, 5*time.Minute, "gs_om", "-t", "refreshconf")
+	if err != nil {
+		return err
+	}
+	if a.Code != 0 {
+		return toolFailed(p, "gs_om -t refreshconf", a)
+	}
+	return nil
+}
+
+func (refreshAction) Undo(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	var m refreshMemo
+	if err := recall(t.Memo, &m); err != nil {
+		return err
+	}
+	return r.onAll(func(s *site) error {
+		if m.Sums[s.Name] == "" {
+			return s.change(ctx, "rm", "-f", below(s.Home, dynamicConf))
+		}
+		there, err := s.exists(ctx, r.saved(s))
+		if err != nil || !there {
+			return err
+		}
+		if err := s.change(ctx, "cp", "-a", r.saved(s), below(s.Home, dynamicConf)); err != nil {
+			return err
+		}
+		return s.change(ctx, "rm", "-f", r.saved(s))
+	})
+}

@@ -1,0 +1,166 @@
+package opengauss_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/driver/opengauss"
+	"github.com/shiplift/shiplift/internal/lab/gauss"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// packages are written once for all cases of the test binary.
+var packages struct {
+	sync.Mutex
+	dir   string
+	files map[string][]string
+}
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "opengauss-packages-")
+	if err != nil {
+		panic(err)
+	}
+	packages.dir, packages.files = dir, map[string][]string{}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// packagesOf are the files of a release: the archive that holds everything,
+// then the cluster manager's.
+func packagesOf(t testing.TB, version string) []string {
+	t.Helper()
+	packages.Lock()
+	defer packages.Unlock()
+	if have, ok := packages.files[version]; ok {
+		return have
+	}
+	p, err := gauss.PackageOf(gauss.OpenGauss, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := p.Write(packages.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages.files[version] = files
+	return files
+}
+
+// opt is one kind of practice cluster and upgrade.
+type opt struct {
+	gauss.Options
+	to   string
+	mode string
+	req  func(*plan.Request)
+}
+
+// open makes a fresh world; the lab itself is made once and cloned.
+func (o opt) open(t testing.TB) (func(testing.TB) rehearse.World, *gauss.Lab) {
+	t.Helper()
+	if o.Release == "" {
+		o.Release = "5.0.0"
+	}
+	base := sim.New(1)
+	lab, err := gauss.New(base, o.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := packagesOf(t, o.to)[:1]
+	return func(t testing.TB) rehearse.World {
+		w := base.Clone()
+		l := lab.Of(w)
+		req := plan.Request{To: o.to, Mode: o.mode, Packages: files}
+		if o.req != nil {
+			o.req(&req)
+		}
+		return rehearse.World{
+			Driver:  opengauss.New(),
+			Env:     driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: w, Serial: true},
+			Request: req, Sim: w, Truth: truth(l), Accept: []string{opengauss.RestGate},
+		}
+	}, lab
+}
+
+// truth asks the simulator, not the tool.
+func truth(l *gauss.Lab) func() error {
+	return func() error {
+		t := l.Truth()
+		var bad []string
+		bad = append(bad, t.Damaged()...)
+		if t.Lost > 0 {
+			bad = append(bad, fmt.Sprintf("%d bytes of acknowledged writes are lost", t.Lost))
+		}
+		if t.TwoPrimaries > 0 {
+			bad = append(bad, fmt.Sprintf("two writable primaries for %s", t.TwoPrimaries))
+		}
+		bad = append(bad, l.World.Complaints()...)
+		if len(bad) > 0 {
+			return fmt.Errorf("the simulator says: %s", strings.Join(bad, "; "))
+		}
+		return nil
+	}
+}
+
+var cases = map[string]opt{
+	"big rolling":          {Options: gauss.Options{Load: true}, to: "5.0.3"},
+	"big rolling with CM":  {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3"},
+	"big in place":         {Options: gauss.Options{}, to: "5.0.3", mode: "inplace"},
+	"small rolling":        {Options: gauss.Options{Release: "1.1.0", Load: true}, to: "2.0.0"},
+	"small in place":       {Options: gauss.Options{Release: "1.1.0"}, to: "2.0.0", mode: "inplace"},
+	"one node":             {Options: gauss.Options{Nodes: 1}, to: "5.0.3"},
+	"cascade":              {Options: gauss.Options{Nodes: 4, Cascade: 1, Load: true}, to: "5.0.3"},
+	"five nodes":           {Options: gauss.Options{Nodes: 5, Load: true}, to: "6.0.0"},
+	"separated env, lite":  {Options: gauss.Options{Nodes: 2, SepEnv: true, Lite: true, Load: true}, to: "5.0.3"},
+	"strict sync":          {Options: gauss.Options{Nodes: 2, Unavailable: true, Load: true}, to: "5.0.3"},
+	"subset then the rest": {Options: gauss.Options{Load: true}, to: "5.0.3", req: func(r *plan.Request) { r.Nodes = []string{"node3"} }},
+	"in place with CM":     {Options: gauss.Options{CM: true}, to: "5.0.3", mode: "inplace"},
+}
+
+// TestUpgradeThereAndBack carries each kind of upgrade out, to its commit and
+// to its rollback.
+func TestUpgradeThereAndBack(t *testing.T) {
+	t.Parallel()
+	for name, o := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, lab := o.open(t)
+			for _, verbs := range [][]string{{"apply", "commit"}, {"apply", "rollback"}} {
+				w := open(t)
+				s, err := rehearse.Begin(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range verbs {
+					want := map[string]run.State{"apply": run.Upgraded, "commit": run.Committed, "rollback": run.RolledBack}[v]
+					if err := s.Wants(t.Context(), v, want); err != nil {
+						t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+					}
+				}
+				if found := lab.Of(w.Sim).Findings(); len(found) > 0 {
+					t.Errorf("after %v the lab finds: %s", verbs, strings.Join(found, "; "))
+				}
+			}
+		})
+	}
+}
+
+func TestConform(t *testing.T) {
+	t.Parallel()
+	for name, stride := range map[string]int{"big rolling": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, _ := cases[name].open(t)
+			drivertest.Conform(t, open, stride)
+		})
+	}
+}
