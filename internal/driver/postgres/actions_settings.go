@@ -242,14 +242,16 @@ func (c *conn) restoreUpstream(ctx context.Context, m upstreamMemo) error {
 	if err != nil {
 		return err
 	}
-	ci = ci.without("hostaddr", "host", "port")
-	for _, w := range []word{{"host", m.Host}, {"hostaddr", m.HostAddr}} {
-		if w.value != "" {
-			ci = append(conninfo{w}, ci...)
+	// Each word keeps its place, so that the text is the old one.
+	for _, w := range []struct {
+		word
+		there bool
+	}{{word{"host", m.Host}, m.Host != ""}, {word{"hostaddr", m.HostAddr}, m.HostAddr != ""}, {word{"port", m.Port}, m.HasPort}} {
+		if w.there {
+			ci = ci.with(w.key, w.value)
+		} else {
+			ci = ci.without(w.key)
 		}
-	}
-	if m.HasPort {
-		ci = ci.with("port", m.Port)
 	}
 	if m.Auto && m.Set {
 		err = c.alter(ctx, "primary_conninfo", ci.String())

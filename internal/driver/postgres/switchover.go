@@ -54,6 +54,8 @@ const (
 	switchLag      = 1 << 20 // bytes that the candidate may be behind when the cut is made
 )
 
+const syncSetting = "synchronous_standby_names"
+
 // switchoverAction hands the primary's role from one node to another.
 type switchoverAction struct{}
 
@@ -62,6 +64,7 @@ type switchoverAction struct{}
 type swapMemo struct {
 	From     upstreamMemo `json:"from"`
 	Timeline int          `json:"timeline"` // before the switch
+	Sync     was          `json:"sync"`     // synchronous_standby_names of the old primary
 }
 
 // pair is the two actors with their connections.
@@ -113,6 +116,11 @@ func (switchoverAction) Prepare(ctx context.Context, t driver.Target) (driver.Me
 	if m.From, err = c.upstream(ctx); err != nil {
 		return nil, err
 	}
+	sync, err := c.setting(ctx, syncSetting)
+	if err != nil {
+		return nil, err
+	}
+	m.Sync = was{Value: sync.Value, Auto: sync.auto()}
 	return remember(m)
 }
 
@@ -635,6 +643,9 @@ func (p *pair) goBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.relaxForReturn(ctx); err != nil {
+		return err
+	}
 	if err := back.swing(ctx); err != nil {
 		return err
 	}
@@ -648,6 +659,38 @@ func (p *pair) goBack(ctx context.Context) error {
 	return p.to.follow(ctx, p.from.Name, report(p.t))
 }
 
+// relaxForReturn makes sure that the old primary waits for no standby that
+// will not be there in the moment in which it is primary again; forget gives
+// it back what it asked for, by the memo.
+func (p *pair) relaxForReturn(ctx context.Context) error {
+	c, err := p.from.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	now, err := c.setting(ctx, syncSetting)
+	if err != nil {
+		return err
+	}
+	names, err := parseSyncNames(now.Value)
+	if err != nil {
+		return err
+	}
+	senders, err := c.senders(ctx)
+	if err != nil {
+		return err
+	}
+	var here []string
+	for _, s := range senders {
+		here = append(here, s.App)
+	}
+	less := names.relaxed(here)
+	if less.String() == names.String() {
+		return nil
+	}
+	return p.from.reach(ctx, c, []goal{{name: syncSetting, value: less.String()}})
+}
+
 // forget takes back what the primary was told about its life as a standby.
 func (p *pair) forget(ctx context.Context, m swapMemo) error {
 	c, err := p.from.connect(ctx)
@@ -656,6 +699,9 @@ func (p *pair) forget(ctx context.Context, m swapMemo) error {
 	}
 	defer c.close()
 	if err := c.restoreUpstream(ctx, m.From); err != nil {
+		return err
+	}
+	if err := p.from.reach(ctx, c, alterMemo{syncSetting: m.Sync}.goals()); err != nil {
 		return err
 	}
 	return p.from.waitWrites(ctx, c)

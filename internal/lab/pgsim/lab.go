@@ -1,0 +1,324 @@
+// Package pgsim is a simulated PostgreSQL cluster on the machines of lab/sim,
+// for the runs that real servers are too slow for: a tool that dies at every
+// command, faults by the thousand.
+//
+// It knows what matters for an upgrade: roles and standby.signal, the
+// write-ahead log with its timelines, streaming, slots, synchronous commit,
+// pg_control byte for byte, settings with ALTER SYSTEM and reload, pg_ctl, and
+// a server that speaks the protocol. A client writes all the time and notes
+// what was acknowledged. Statements are known by the tag in their first
+// comment (/* shiplift:TAG */); one that is not known is complained about.
+//
+// The servers are strict: whoever breaks a rule gets the damage. What must
+// never happen is asked by Truth.
+package pgsim
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/shiplift/shiplift/internal/cluster"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+)
+
+// Options say what lab is wanted.
+type Options struct {
+	Nodes    int
+	Release  string
+	Upstream map[string]string // standby → node; db1 when empty
+	Slots    bool              // standbys use replication slots
+	Sync     string            // synchronous_standby_names on every node
+	Seed     uint64
+	// CutScript is the script by which the tool stops a primary.
+	CutScript string
+}
+
+// Lab is one simulated cluster.
+type Lab struct {
+	World     *sim.World
+	Inventory *cluster.Inventory
+	room      *room
+}
+
+const (
+	stateKey  = "pgsim"
+	osUser    = "postgres"
+	base      = "/opt/pg"
+	data      = "/var/lib/pg/data"
+	port      = "5432"
+	serverKey = "postgres"
+	tickEvent = "pgsim-tick"
+	promoted  = "pgsim-promoted"
+)
+
+// room is the state of all servers.
+type room struct {
+	order   []string
+	nodes   map[string]*node
+	nextRow int
+	nextID  int
+	acked   map[int]bool
+	blocked int // writes that waited for a standby which was not there
+	damage  []string
+}
+
+// node is one server and its data directory, as far as it is not in files.
+type node struct {
+	name, addr string
+	pid        int // of the running server; 0: none
+	release    string
+	recovery   bool
+	promoting  bool
+	frozen     bool // does not replay
+	wal        []record
+	auto       map[string]string // postgresql.auto.conf
+	conf       map[string]string // postgresql.conf
+	live       map[string]string // in effect
+	autoLive   map[string]bool   // whether a live value came from auto
+	slots      map[string]bool
+	state      uint32 // of pg_control
+	checkpoint uint64
+	checkTLI   int
+}
+
+// record is one WAL record; rows are what clients wrote.
+type record struct {
+	id  int // unique in the room
+	tli int
+	row int
+}
+
+const (
+	walStart   = 0x3000000
+	recordSize = 0x80
+)
+
+func lsnAt(i int) uint64 { return walStart + uint64(i)*recordSize }
+
+func (n *node) end() uint64 { return lsnAt(len(n.wal)) }
+func (n *node) tli() int {
+	if len(n.wal) == 0 {
+		return 1
+	}
+	return n.wal[len(n.wal)-1].tli
+}
+
+// Clone copies the room.
+func (r *room) Clone() sim.State {
+	c := *r
+	c.nodes = map[string]*node{}
+	for name, n := range r.nodes {
+		m := *n
+		m.wal = append([]record(nil), n.wal...)
+		m.auto, m.conf, m.live, m.slots, m.autoLive = maps.Clone(n.auto), maps.Clone(n.conf), maps.Clone(n.live), maps.Clone(n.slots), maps.Clone(n.autoLive)
+		c.nodes[name] = &m
+	}
+	c.acked = maps.Clone(r.acked)
+	c.damage = append([]string(nil), r.damage...)
+	return &c
+}
+
+// add appends a record to a server's WAL.
+func (r *room) add(n *node, tli, row int) {
+	r.nextID++
+	n.wal = append(n.wal[:len(n.wal):len(n.wal)], record{id: r.nextID, tli: tli, row: row})
+}
+
+func roomOf(w *sim.World) *room { return w.State(stateKey).(*room) }
+
+// Start makes a lab whose servers run and stream. Its primary is db1.
+func Start(o Options) (*Lab, error) {
+	w := sim.New(o.Seed)
+	w.NoTrace()
+	r := &room{nodes: map[string]*node{}, acked: map[int]bool{}}
+	l := &Lab{World: w, room: r, Inventory: &cluster.Inventory{Cluster: "sim", Driver: "postgres"}}
+	w.SetState(stateKey, r)
+	register(w, o.CutScript)
+	for i := range o.Nodes {
+		l.addNode(o, i)
+	}
+	for _, name := range r.order {
+		if err := r.start(w, w.Machine(name), base+"/current/bin/postgres"); err != nil {
+			return nil, err
+		}
+	}
+	r.pump(w)
+	w.After(tick, tickEvent, "", nil)
+	return l, nil
+}
+
+func (l *Lab) addNode(o Options, i int) {
+	name, addr := fmt.Sprintf("db%d", i+1), fmt.Sprintf("10.0.0.%d", i+1)
+	m := l.World.Add(name, addr)
+	m.AddUser(sim.User{Name: osUser, UID: 101, GID: 104, Group: osUser, Home: "/home/" + osUser})
+	m.Login = osUser
+	for _, tool := range []string{"postgres", "pg_ctl"} {
+		m.Install(base+"/"+o.Release+"/bin/"+tool, tool+" "+o.Release, osUser)
+	}
+	m.Symlink(o.Release, base+"/current")
+	m.Mkdir(data, 0o700, osUser)
+	m.Mkdir(data+"/global", 0o700, osUser)
+	for _, p := range []string{base, base + "/" + o.Release, base + "/" + o.Release + "/bin", base + "/current", data} {
+		m.Chown(p, osUser)
+	}
+	n := &node{name: name, addr: addr, auto: map[string]string{}, conf: map[string]string{"cluster_name": name, "synchronous_standby_names": o.Sync}, slots: map[string]bool{}, state: shutDown, checkTLI: 1}
+	if i > 0 {
+		up := o.Upstream[name]
+		if up == "" {
+			up = "db1"
+		}
+		n.auto["primary_conninfo"] = fmt.Sprintf("host=10.0.0.%s port=%s user=replicator password='it\\'s secret' application_name=%s", up[2:], port, name)
+		m.Write(data+"/standby.signal", "", 0o600, osUser)
+		if o.Slots {
+			n.auto["primary_slot_name"] = name
+			l.room.nodes[up].slots[name] = true
+		}
+	}
+	l.room.order = append(l.room.order, name)
+	l.room.nodes[name] = n
+	l.room.writeControl(m, n)
+	l.Inventory.Nodes = append(l.Inventory.Nodes, cluster.Node{
+		Name: name, Address: addr, Transport: "ssh",
+		Settings: cluster.Settings{"base": base, "data": data, "port": port, "user": "postgres"},
+	})
+}
+
+// WritePackage writes a package of simulated software and its checksum into
+// dir and returns the archive's path.
+func WritePackage(dir, release string) (string, error) {
+	var buf bytes.Buffer
+	gz := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(gz)
+	for _, tool := range []string{"postgres", "pg_ctl"} {
+		body := sim.Program(tool + " " + release)
+		if err := tw.WriteHeader(&tar.Header{Name: "bin/" + tool, Mode: 0o755, Size: int64(len(body)), Typeflag: tar.TypeReg}); err != nil {
+			return "", err
+		}
+		if _, err := tw.Write([]byte(body)); err != nil {
+			return "", err
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return "", err
+	}
+	if err := gz.Close(); err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, "postgresql-"+release+"-linux-amd64.tar.gz")
+	sum := sha256.Sum256(buf.Bytes())
+	if err := os.WriteFile(name, buf.Bytes(), 0o600); err != nil {
+		return "", err
+	}
+	return name, os.WriteFile(name+".sha256", []byte(hex.EncodeToString(sum[:])+"  "+filepath.Base(name)+"\n"), 0o600)
+}
+
+// Blocked is how many writes waited for a standby that was not there.
+func (l *Lab) Blocked() (n int) {
+	l.World.With(func() { n = roomOf(l.World).blocked })
+	return n
+}
+
+// Settings are what every node's postgresql.auto.conf holds, for comparing.
+func (l *Lab) Settings() map[string]string {
+	out := map[string]string{}
+	l.World.With(func() {
+		for _, n := range roomOf(l.World).nodes {
+			for k, v := range n.auto {
+				out[n.name+" "+k] = v
+			}
+			for s := range n.slots {
+				out[n.name+" slot "+s] = "there"
+			}
+		}
+	})
+	return out
+}
+
+// Freeze lets a standby receive and replay nothing more, or go on.
+func (l *Lab) Freeze(name string, frozen bool) {
+	l.World.With(func() { roomOf(l.World).nodes[name].frozen = frozen })
+}
+
+// Truth tells what is wrong: two primaries at any time, a history that forked,
+// an acknowledged write that is missing, a standby that does not follow,
+// something of the run left behind.
+func (l *Lab) Truth() error {
+	if err := l.World.Sleep(nil2(), 4*tick); err != nil {
+		return err
+	}
+	if c := l.World.Complaints(); len(c) > 0 {
+		return fmt.Errorf("the simulator was asked what it does not know: %q", c)
+	}
+	var err error
+	l.World.With(func() { err = roomOf(l.World).truth(l.World) })
+	return err
+}
+
+func (r *room) truth(w *sim.World) error {
+	r.pump(w)
+	if len(r.damage) > 0 {
+		return fmt.Errorf("damage: %q", r.damage)
+	}
+	var primary *node
+	for _, name := range r.order {
+		n := r.nodes[name]
+		if n.pid != 0 && !n.recovery {
+			primary = n
+		}
+	}
+	if primary == nil {
+		return fmt.Errorf("there is no primary")
+	}
+	have := map[int]bool{}
+	for _, rec := range primary.wal {
+		have[rec.row] = true
+	}
+	for row := range r.acked {
+		if !have[row] {
+			return fmt.Errorf("the acknowledged row %d is missing on %s", row, primary.name)
+		}
+	}
+	for _, name := range r.order {
+		if err := r.nodeTruth(w, r.nodes[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *room) nodeTruth(w *sim.World, n *node) error {
+	m := w.Machine(n.name)
+	if n.pid == 0 {
+		return fmt.Errorf("%s: no server runs", n.name)
+	}
+	if n.recovery && r.upstream(w, n) == nil {
+		return fmt.Errorf("%s does not stream: %q, slot %q", n.name, n.live["primary_conninfo"], n.live["primary_slot_name"])
+	}
+	for s := range n.slots {
+		if !r.slotUsed(w, n, s) {
+			return fmt.Errorf("%s: slot %s is left and keeps WAL", n.name, s)
+		}
+	}
+	if m.Exists(data+"/standby.signal") != n.recovery {
+		return fmt.Errorf("%s: standby.signal does not fit its role (standby: %t)", n.name, n.recovery)
+	}
+	for _, name := range m.List(base) {
+		if name[0] == '.' && name != ".packages" {
+			return fmt.Errorf("%s: %s is left", n.name, name)
+		}
+	}
+	if p := m.Proc(n.pid); p == nil || p.Exe != m.Real(base+"/current/bin/postgres") {
+		return fmt.Errorf("%s runs another binary than the installed one", n.name)
+	}
+	return nil
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
