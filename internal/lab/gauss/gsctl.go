@@ -341,9 +341,13 @@ func (c *ctl) restart() int {
 		c.say("starting server anyway")
 	}
 	args := c.gaussdbArgs()
-	if c.opts == "" && body != "" && !slices.Contains(args, "-u") {
+	if c.opts == "" && body != "" {
 		// The arguments of the last start are used again, -u among them (golden upgrade/045).
-		args = optsArgs(body)
+		old := optsArgs(body)
+		if i := slices.Index(args, "-u"); i >= 0 && !slices.Contains(old, "-u") {
+			old = append([]string{"-u", args[i+1]}, old...)
+		}
+		args = old
 		if c.mode != "" {
 			if i := slices.Index(args, "-M"); i >= 0 && i+1 < len(args) {
 				args[i+1] = c.mode

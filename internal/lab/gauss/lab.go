@@ -391,10 +391,68 @@ func register(w *sim.World) {
 	w.Handle(evCount, count)
 	w.Handle(evCM, cmAct)
 	w.Handle(evMogHA, moghaAct)
+	for name, fn := range hooks {
+		w.RegisterHook(name, fn)
+	}
 	w.RegisterProc(procKind, procs)
 	w.RegisterProc(cmProcKind, cmProcs)
 	w.RegisterService(moghaService, moghaKind)
 }
+
+// hooks are what a sim.Fault of kind Hook or HookAfter can do, by Fault.Do.
+var hooks = map[string]func(*sim.World, *sim.Machine, []string){
+	// the server of the command's node is killed
+	"kill server": func(w *sim.World, m *sim.Machine, _ []string) {
+		for _, in := range stateOf(w).on(m.Name()) {
+			kill(w, in)
+		}
+	},
+	// the primary's server is killed, wherever it is
+	"kill primary": func(w *sim.World, _ *sim.Machine, _ []string) { kill(w, stateOf(w).primaryOf()) },
+	// the primary hangs
+	"hang primary": func(w *sim.World, _ *sim.Machine, _ []string) {
+		if in := stateOf(w).primaryOf(); in != nil {
+			m := w.Machine(in.node)
+			m.Signal(m.Proc(in.srv.pid), "STOP")
+		}
+	},
+	// somebody else moves the primary: it is killed, the best standby promoted
+	"failover": func(w *sim.World, _ *sim.Machine, _ []string) {
+		s := stateOf(w)
+		s.settle(w)
+		old := s.primaryOf()
+		if old == nil {
+			return
+		}
+		best := s.best(w, old)
+		kill(w, old)
+		if best != old && best.standby() {
+			s.crown(w, best, old.name)
+		}
+	},
+	"switchover never": func(w *sim.World, _ *sim.Machine, _ []string) { stateOf(w).fault = switchFault{Kind: "timeoutNever"} },
+	"switchover late": func(w *sim.World, _ *sim.Machine, _ []string) {
+		stateOf(w).fault = switchFault{Kind: "timeoutThenCompletes", Delay: 5 * time.Second}
+	},
+	"switchover stuck":   func(w *sim.World, _ *sim.Machine, _ []string) { stateOf(w).fault = switchFault{Kind: "demoteStuck"} },
+	"switchover refused": func(w *sim.World, _ *sim.Machine, _ []string) { stateOf(w).fault = switchFault{Kind: "lockHeld"} },
+	// the standbys of the node take long to catch up from now on
+	"slow standby": func(w *sim.World, m *sim.Machine, _ []string) {
+		for _, in := range stateOf(w).on(m.Name()) {
+			in.slow = 90 * time.Second
+		}
+	},
+}
+
+func kill(w *sim.World, in *instance) {
+	if in != nil && in.srv != nil {
+		m := w.Machine(in.node)
+		m.Signal(m.Proc(in.srv.pid), "KILL")
+	}
+}
+
+// Hooks are the names that Fault.Do may have.
+func Hooks() []string { return sortedKeys(hooks) }
 
 // Of is the lab of a world that was cloned.
 func (l *Lab) Of(w *sim.World) *Lab { return &Lab{World: w, Options: l.Options, Release: l.Release} }

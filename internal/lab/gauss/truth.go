@@ -264,10 +264,7 @@ func (l *Lab) Kill(node string) {
 	l.World.With(func() {
 		s := stateOf(l.World)
 		for _, in := range s.on(node) {
-			if in.srv != nil {
-				m := l.World.Machine(node)
-				m.Signal(m.Proc(in.srv.pid), "KILL")
-			}
+			kill(l.World, in)
 		}
 	})
 }

@@ -500,3 +500,37 @@ func BenchmarkRollingUpgrade(b *testing.B) {
 		(&operator{b, l}).rolling("5.0.3")
 	}
 }
+
+func TestHooksStrike(t *testing.T) {
+	t.Parallel()
+	d := (&Options{Flavor: OpenGauss, Install: "om"}).Data()
+	for _, name := range Hooks() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			op := newOperator(t, 8, Options{Load: true})
+			op.lab.World.Inject(sim.Fault{Kind: sim.Hook, Match: "gs_ctl switchover", Do: name})
+			_, _ = op.try("node2", "gs_ctl", "switchover", "-D", d, "-t", "10")
+			moved := op.lab.Primary() == "node2" && op.lab.Healthy()
+			if want := name == "slow standby"; moved != want {
+				t.Errorf("the switchover was done: %v; %v", moved, op.lab.Nodes())
+			}
+			if tr := op.lab.Truth(); tr.Lost != 0 {
+				t.Errorf("lost %d bytes", tr.Lost)
+			}
+			if c := op.lab.World.Complaints(); len(c) > 0 || len(op.lab.World.Pending()) > 0 {
+				t.Errorf("complaints: %v", c)
+			}
+		})
+	}
+}
+
+func TestRestartKeepsTheRole(t *testing.T) {
+	t.Parallel()
+	op := newOperator(t, 8, Options{})
+	d := op.lab.Options.Data()
+	op.lab.World.Machine("node2").Write("/opt/huawei/tmp/binary_upgrade/old_upgrade_version", "5.0.0\n92.848\na07d57c3\n", 0o600, "omm")
+	op.run("node2", "gs_ctl", "restart", "-D", d)
+	if got := op.run("node2", "cat", d+"/postmaster.opts"); !strings.HasSuffix(got, `gaussdb "-u" "92848" "-D" "`+d+`" "-M" "standby"`+"\n") {
+		t.Errorf("options: %s", got)
+	}
+}

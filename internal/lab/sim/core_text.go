@@ -173,7 +173,7 @@ func date(c *Call) int {
 	if !good {
 		return 1
 	}
-	t := c.World.now.UTC()
+	t := c.World.now.Add(c.Machine.Skew).UTC()
 	if v := o.set["d"] + o.set["date"]; strings.HasPrefix(v, "@") {
 		n, err := strconv.ParseInt(v[1:], 10, 64)
 		if err != nil {

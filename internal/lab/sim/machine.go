@@ -36,10 +36,11 @@ type Machine struct {
 	world   *World
 	name    string
 	Address string
-	Login   string // the user of host.Host
-	System  string // uname -s
-	Arch    string // uname -m
-	OS      string // the content of /etc/os-release is made from it by the labs
+	Login   string        // the user of host.Host
+	System  string        // uname -s
+	Arch    string        // uname -m
+	Skew    time.Duration // of the machine's own clock (date)
+	OS      string        // the content of /etc/os-release is made from it by the labs
 
 	fs       fsys
 	users    map[string]*User

@@ -347,3 +347,16 @@ func BenchmarkClone(b *testing.B) {
 	}
 	_ = m
 }
+
+func TestClocksJump(t *testing.T) {
+	t.Parallel()
+	w, m := newMachine(t)
+	m.Skew = -time.Hour
+	w.Jump(24 * time.Hour)
+	if got := w.Now().Sub(sim.Epoch); got != 24*time.Hour {
+		t.Errorf("the tool's clock moved by %s", got)
+	}
+	if got := said(t, m, "", "date", "+%F %T"); got != "2024-03-01 07:00:00" {
+		t.Errorf("the machine says %s", got)
+	}
+}

@@ -31,6 +31,7 @@ type World struct {
 	defs *defs
 
 	now      time.Time
+	skew     time.Duration // of the tool's clock against now
 	speed    float64       // the clock runs so many times as fast as the machine's; 0: it is virtual
 	realBase time.Time     // machine's time when now was realNow
 	realNow  time.Time     //
@@ -185,7 +186,7 @@ func (w *World) Clone() *World {
 	defer w.mu.Unlock()
 	pcg := *w.pcg
 	c := &World{
-		defs: w.defs, now: w.now, pcg: &pcg, random: rand.New(&pcg),
+		defs: w.defs, now: w.now, skew: w.skew, pcg: &pcg, random: rand.New(&pcg),
 		machines: make(map[string]*Machine, len(w.machines)),
 		order:    w.order,
 		states:   make(map[string]State, len(w.states)),
@@ -262,7 +263,16 @@ func (w *World) Now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.catchUp()
-	return w.now
+	return w.now.Add(w.skew)
+}
+
+// Jump steps the clock that the tool reads, as when somebody sets the time of
+// the control machine. What runs on the machines does not notice, and no sleep
+// becomes longer or shorter.
+func (w *World) Jump(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skew += d
 }
 
 // Sleep advances the clock and lets everything happen that is due by then, in
