@@ -1,20 +1,54 @@
 package proof_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
+	"testing"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/dameng"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/driver/gbase8a"
+	"github.com/shiplift/shiplift/internal/driver/postgres"
+	damenglab "github.com/shiplift/shiplift/internal/lab/dameng"
+	gbaselab "github.com/shiplift/shiplift/internal/lab/gbase8a"
+	"github.com/shiplift/shiplift/internal/lab/pgsim"
+	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
 )
 
+// packages is where the labs' packages lie, made when a case first asks.
+var packages string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "shiplift-proof-")
+	if err != nil {
+		panic(err)
+	}
+	packages = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // cases are all practice clusters that the simulation plays on.
 func cases() []rehearse.Case {
-	return []rehearse.Case{
-		{Name: "toy-3", Open: toy},
+	out := []rehearse.Case{{Name: "toy-3", Open: toy}}
+	for name, c := range postgresCases {
+		out = append(out, rehearse.Case{Name: "postgres-" + name, Open: c.open})
 	}
+	for name, c := range gbaseCases {
+		out = append(out, rehearse.Case{Name: "gbase8a-" + name, Open: c.opener()})
+	}
+	for name, c := range damengCases {
+		out = append(out, rehearse.Case{Name: "dameng-" + name, Open: c.open})
+	}
+	return out
 }
 
 func toy(uint64) (rehearse.World, error) {
@@ -36,4 +70,143 @@ func toy(uint64) (rehearse.World, error) {
 			return nil
 		},
 	}, nil
+}
+
+// postgresCase is a simulated PostgreSQL cluster and what is asked of it.
+type postgresCase struct {
+	o pgsim.Options
+	r plan.Request
+}
+
+var postgresCases = map[string]postgresCase{
+	"2":             {pgsim.Options{Nodes: 2}, plan.Request{Mode: "rolling"}},
+	"3-slots":       {pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}},
+	"2-sync":        {pgsim.Options{Nodes: 2, Sync: "FIRST 1 (db1, db2)"}, plan.Request{Mode: "rolling"}},
+	"4-cascade":     {pgsim.Options{Nodes: 4, Slots: true, Sync: "ANY 2 (db2, db3)", Upstream: map[string]string{"db4": "db2"}}, plan.Request{Mode: "rolling", SwitchBack: true, Candidate: "db3"}},
+	"3-inplace":     {pgsim.Options{Nodes: 3, Sync: "db2"}, plan.Request{Mode: "inplace"}},
+	"3-unavailable": {pgsim.Options{Nodes: 4}, plan.Request{Mode: "rolling", MaxUnavailable: 2}},
+}
+
+var postgresPackage = sync.OnceValues(func() (string, error) {
+	return pgsim.WritePackage(packages, "15.17")
+})
+
+func (c postgresCase) open(uint64) (rehearse.World, error) {
+	pkg, err := postgresPackage()
+	if err != nil {
+		return rehearse.World{}, err
+	}
+	o, r := c.o, c.r
+	o.Release, o.CutScript = "15.16", postgres.CutScript
+	l, err := pgsim.Start(o)
+	if err != nil {
+		return rehearse.World{}, err
+	}
+	r.To, r.Packages = "15.17", []string{pkg}
+	return rehearse.World{
+		Driver: postgres.New(), Request: r, Truth: l.Truth, Sim: l.World,
+		Env: driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true},
+	}, nil
+}
+
+// gbaseCase is a simulated GBase 8a cluster and what is asked of it.
+type gbaseCase struct {
+	cfg gbaselab.Config
+	r   plan.Request
+}
+
+var gbaseCases = map[string]gbaseCase{
+	"flush-v952":   {gbaselab.Config{Flavor: gbaselab.V952, FlushRequired: true}, plan.Request{Component: gbase8a.Component}},
+	"flush-v953":   {gbaselab.Config{Flavor: gbaselab.V953, FlushRequired: true}, plan.Request{Component: gbase8a.Component}},
+	"upgrade-v952": {gbaselab.Config{Flavor: gbaselab.V952, FlushRequired: true}, plan.Request{To: "9.5.2.44.8", Mode: "inplace"}},
+	"upgrade-v953": {gbaselab.Config{Flavor: gbaselab.V953, FlushRequired: true}, plan.Request{To: "9.5.3.28.12", Mode: "inplace"}},
+}
+
+// opener makes the cluster once; each seed forks it.
+func (c gbaseCase) opener() func(uint64) (rehearse.World, error) {
+	base := sync.OnceValues(func() (*sim.World, error) {
+		w := sim.New(7)
+		gbaselab.Install(w, c.cfg)
+		var err error
+		c.r.Packages, err = gbaselab.WritePackages(packages, c.cfg)
+		return w, err
+	})
+	return func(uint64) (rehearse.World, error) {
+		b, err := base()
+		if err != nil {
+			return rehearse.World{}, err
+		}
+		w := b.Clone()
+		lab := gbaselab.Of(w)
+		r := c.r
+		if r.Component != "" {
+			r.Packages = nil
+		}
+		return rehearse.World{
+			Driver: gbase8a.Driver{}, Request: r, Sim: w, Truth: func() error { return gbaseTruth(w, lab) },
+			Env: driver.Env{Hosts: lab.Hosts(w), Inventory: lab.Inventory(), Clock: w, Secret: gbaselab.Secret, Serial: true},
+		}, nil
+	}
+}
+
+func gbaseTruth(w *sim.World, c *gbaselab.Cluster) (err error) {
+	var bad []string
+	w.With(func() { bad, err = c.Violations(), c.Whole(w) })
+	if bad = append(bad, w.Complaints()...); len(bad) > 0 {
+		err = errors.Join(err, errors.New(strings.Join(bad, "; ")))
+	}
+	return err
+}
+
+// damengCase is a simulated Dameng cluster and what is asked of it.
+type damengCase struct {
+	o    damenglab.Options
+	to   string
+	mode string
+}
+
+var damengCases = map[string]damengCase{
+	"dw-log-epoch": {damenglab.Options{Topology: "dw", Standbys: 2, Release: "8.1.1.14"}, "8.1.1.15", "inplace"},
+	"dw-pages":     {damenglab.Options{Topology: "dw", Standbys: 1, Release: "8.1.1.101"}, "8.1.1.171", "inplace"},
+	"single-pages": {damenglab.Options{Topology: "single", Release: "8.1.1.101"}, "8.1.1.171", "inplace"},
+	"dsc":          {damenglab.Options{Topology: "dsc", Release: "8.1.1.101"}, "8.1.1.171", "inplace"},
+}
+
+var damengMade sync.Map
+
+func (c damengCase) open(uint64) (rehearse.World, error) {
+	made, _ := damengMade.LoadOrStore(c.to, sync.OnceValue(func() error {
+		_, err := damenglab.WritePackages(packages, c.to)
+		return err
+	}))
+	if err := made.(func() error)(); err != nil {
+		return rehearse.World{}, err
+	}
+	l, err := damenglab.New(c.o)
+	if err != nil {
+		return rehearse.World{}, err
+	}
+	for range 7 {
+		l.Write()
+	}
+	return rehearse.World{
+		Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) },
+		Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
+			Secret: func(string, string) (string, error) { return damenglab.DefaultPassword, nil }},
+		Request: plan.Request{To: c.to, Mode: c.mode, Packages: []string{filepath.Join(packages, "dameng-"+c.to+".tar.gz")}},
+		Accept:  []string{"point-of-no-return", "hop1/point-of-no-return", "hop2/point-of-no-return"},
+	}, nil
+}
+
+func damengTruth(l *damenglab.Lab) error {
+	t := l.Truth()
+	switch {
+	case len(t.Damage) > 0:
+		return fmt.Errorf("damage: %v", t.Damage)
+	case len(t.Primaries) != 1:
+		return fmt.Errorf("writable primaries: %v", t.Primaries)
+	case t.Lost > 0:
+		return fmt.Errorf("%d acknowledged writes are lost", t.Lost)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package gbase8a
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,7 +43,37 @@ func owner(t driver.Target) string {
 	return fmt.Sprintf("shiplift:%s:%s", t.Plan.ClusterID, t.Plan.Observed)
 }
 
-type lock struct{ nothing }
+type lock struct{}
+
+// lockMemo is what was not as it should be when the run began (checks may have
+// been skipped): the way back must bring back that and need not do better.
+type lockMemo struct {
+	Fallen  []string            `json:"fallen,omitempty"`
+	Running map[string][]string `json:"running"` // processes by node
+}
+
+func (lock) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error) {
+	s, err := siteOf(t)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	memo := lockMemo{Running: map[string][]string{}}
+	for _, f := range s.fallen(v, "NORMAL") {
+		memo.Fallen = append(memo.Fallen, f.Node+" "+f.Says.EN)
+	}
+	for _, m := range s.Members {
+		ps, err := s.processes(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		memo.Running[m.Name] = processNames(ps)
+	}
+	return json.Marshal(memo)
+}
 
 func (lock) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
 	s, err := siteOf(t)
@@ -82,10 +113,35 @@ func (lock) Undo(ctx context.Context, t driver.Target) error {
 	if held, err := readLock(ctx, s, t.Step.Node); err != nil || held != owner(t) {
 		return err
 	}
-	if err := s.asHealthyAsBefore(ctx); err != nil {
+	var memo lockMemo
+	if err := json.Unmarshal(t.Memo, &memo); err != nil {
+		return fmt.Errorf("read the memo of the lock: %w", err)
+	}
+	err = s.startWhatRan(ctx, memo)
+	if err == nil {
+		err = s.asHealthyAsBefore(ctx, memo)
+	}
+	if err != nil {
 		return s.owedIfDown(ctx, err)
 	}
 	return dropLock(ctx, s, t)
+}
+
+// startWhatRan starts services that ran when the run began and that no step
+// has stopped: a machine that rebooted on the way comes back without them.
+func (s *site) startWhatRan(ctx context.Context, memo lockMemo) error {
+	for _, tool := range []string{"gcware_services", "gcluster_services"} {
+		if tool == "gcware_services" && s.Gen != V953 {
+			continue
+		}
+		for _, m := range s.Members {
+			want := slices.DeleteFunc(slices.Clone(memo.Running[m.Name]), func(n string) bool { return !inScope(tool, s.Gen, n) })
+			if err := s.startAll(ctx, tool, m, want); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func dropLock(ctx context.Context, s *site, t driver.Target) error {
@@ -178,7 +234,7 @@ func passing(ctx context.Context, err error) (wait.Look, error) {
 	return wait.Look{Says: say.Of(err)}, nil
 }
 
-func (s *site) awaitHealth(ctx context.Context, mode string, fallen func(*view) []check.Finding) error {
+func (s *site) awaitHealth(ctx context.Context, fallen func(*view) []check.Finding) error {
 	spec := wait.Spec{What: say.F("every module of every node is OPEN and data are consistent", "每个节点的所有模块 OPEN 且数据一致"),
 		Deadline: s.conf(s.Members[0].Name).StartWait, Every: 3 * time.Second, Next: "gcadmin"}
 	return wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
@@ -191,15 +247,17 @@ func (s *site) awaitHealth(ctx context.Context, mode string, fallen func(*view) 
 	})
 }
 
-func (s *site) asHealthyAsBefore(ctx context.Context) error {
-	return s.awaitHealth(ctx, "NORMAL", func(v *view) []check.Finding { return s.fallen(v, "NORMAL") })
+func (s *site) asHealthyAsBefore(ctx context.Context, memo lockMemo) error {
+	return s.awaitHealth(ctx, func(v *view) []check.Finding {
+		return slices.DeleteFunc(s.fallen(v, "NORMAL"), func(f check.Finding) bool { return slices.Contains(memo.Fallen, f.Node+" "+f.Says.EN) })
+	})
 }
 
 // waitHealthy is U8: everything OPEN, no event. With a package of the License
 // kind it tells a missing license from other troubles (G28).
 func (s *site) waitHealthy(ctx context.Context, t driver.Target) error {
 	var last *view
-	err := s.awaitHealth(ctx, "NORMAL", func(v *view) []check.Finding {
+	err := s.awaitHealth(ctx, func(v *view) []check.Finding {
 		last = v
 		return s.fallen(v, "NORMAL")
 	})

@@ -169,6 +169,9 @@ func (flush) Do(ctx context.Context, t driver.Target) error {
 			return &say.Problem{Text: say.F("the flush did not complete on every gcware node after %d calls", "调用 %d 次后仍有 gcware 节点未完成刷写", call),
 				Next: say.F("shiplift rollback starts the old release again; a \".s\" directory is never removed by hand", "shiplift rollback 将重新启动旧版本；切勿手工删除 \".s\" 目录"), Err: err}
 		}
+		if err := s.waitGcware(ctx, t); err != nil { // a node that went away meanwhile would be left out (G06)
+			return err
+		}
 		s.report(say.F("no progress: calling the flush again (%d of %d)", "没有进展：再次调用刷写（%d/%d）", call+1, calls))
 	}
 }

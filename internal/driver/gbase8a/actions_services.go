@@ -3,6 +3,7 @@ package gbase8a
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -155,8 +156,9 @@ func (s *site) tool(ctx context.Context, node string, argv []string) (said strin
 	if err != nil && !host.IsExit(err) {
 		return "", err
 	}
-	if err != nil {
-		return clip(err.Error()), nil
+	var exit *host.ExitError
+	if errors.As(err, &exit) {
+		return clip(fmt.Sprintf("status %d: %s%s", exit.Code, exit.Stdout, exit.Stderr)), nil
 	}
 	for _, l := range ParseServiceLines(string(res.Stdout)) {
 		if !l.OK {
@@ -395,11 +397,20 @@ func (s *site) byName(ctx context.Context, m member, verb string, up bool) error
 		return err
 	}
 	argv := []string{gcwareTool(s.Gen), "gcware", verb}
+	err = s.byTool(ctx, m, argv, up)
+	if isWait(err) && !up && s.opts.ForceStop { // only after a normal stop has failed
+		err = s.byTool(ctx, m, append(argv, "--force"), up)
+	}
+	return err
+}
+
+func (s *site) byTool(ctx context.Context, m member, argv []string, up bool) error {
 	said, err := s.tool(ctx, m.Name, argv)
 	if err != nil {
 		return err
 	}
-	spec := wait.Spec{What: say.F("%s: %s took effect", "%s：%s 已生效", m.Name, strings.Join(argv, " ")), Node: m.Name, Deadline: time.Minute, Every: time.Second, Next: strings.Join(argv, " ")}
+	cmd := strings.Join(argv, " ")
+	spec := wait.Spec{What: say.F("%s: %s took effect", "%s：%s 已生效", m.Name, cmd), Node: m.Name, Deadline: time.Minute, Every: time.Second, Next: cmd}
 	return wait.For(ctx, s.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
 		is, err := s.gcwareUp(ctx, m)
 		return wait.Look{Done: is == up, Says: say.Same(said)}, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,23 +25,27 @@ type room struct {
 	packages []string
 }
 
-var rooms sync.Map // by the configuration's text: the packages are the same each time
+var (
+	roomsMu sync.Mutex
+	rooms   = map[string]*room{} // by the configuration's text
+)
 
 func roomOf(t testing.TB, cfg lab.Config) *room {
 	t.Helper()
+	roomsMu.Lock()
+	defer roomsMu.Unlock()
 	key := fmt.Sprintf("%+v", cfg)
-	if r, ok := rooms.Load(key); ok {
-		return r.(*room)
+	if rooms[key] != nil {
+		return rooms[key]
 	}
 	w := sim.New(7)
 	lab.Install(w, cfg)
-	packages, err := lab.WritePackages(packageDir, cfg)
+	packages, err := lab.WritePackages(filepath.Join(packageDir, fmt.Sprint(len(rooms))), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &room{w, packages}
-	rooms.Store(key, r)
-	return r
+	rooms[key] = &room{w, packages}
+	return rooms[key]
 }
 
 // world is one case's cluster.
@@ -56,6 +61,7 @@ func open(t testing.TB, cfg lab.Config, r plan.Request, bend func(*sim.World, *l
 	rm := roomOf(t, cfg)
 	w := rm.base.Clone()
 	c := lab.Of(w)
+	inv := c.Inventory()
 	if bend != nil {
 		w.With(func() { bend(w, c) })
 	}
@@ -64,7 +70,7 @@ func open(t testing.TB, cfg lab.Config, r plan.Request, bend func(*sim.World, *l
 	}
 	o := &world{w: w, c: c}
 	o.World = rehearse.World{Driver: gbase8a.Driver{}, Request: r, Sim: w,
-		Env: driver.Env{Hosts: c.Hosts(w), Inventory: c.Inventory(), Clock: w, Secret: lab.Secret, Serial: true}}
+		Env: driver.Env{Hosts: c.Hosts(w), Inventory: inv, Clock: w, Secret: lab.Secret, Serial: true}}
 	o.Truth = func() error { return errors.Join(o.rules(), o.whole()) }
 	return o
 }

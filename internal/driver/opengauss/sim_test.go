@@ -1,6 +1,7 @@
 package opengauss_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -154,13 +155,38 @@ func TestUpgradeThereAndBack(t *testing.T) {
 	}
 }
 
+// every replaces the strides that keep the suites quick: go test -every 1 takes
+// each point of each case.
+var every = flag.Int("every", 0, "take every n-th point of a suite instead of its own stride")
+
+func stride(own int) int {
+	if *every > 0 {
+		return *every
+	}
+	return own
+}
+
+// TestConform drives every step alone through its life and kills the tool in
+// the middle of it.
 func TestConform(t *testing.T) {
 	t.Parallel()
-	for name, stride := range map[string]int{"big rolling": 3} {
+	for name, own := range map[string]int{"big rolling": 19, "big rolling with CM": 37, "big in place": 31, "small rolling": 17, "strict sync": 31} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := cases[name].open(t)
-			drivertest.Conform(t, open, stride)
+			drivertest.Conform(t, open, stride(own))
+		})
+	}
+}
+
+// TestEveryCrash kills the tool before and after records, commands and
+// messages of whole runs, and takes each run up again or back.
+func TestEveryCrash(t *testing.T) {
+	t.Parallel()
+	for name, own := range map[string]int{"big rolling": 97, "big rolling with CM": 211, "big in place": 101, "small rolling": 61, "small in place": 67, "one node": 41, "cascade": 211} {
+		t.Run(name, func(t *testing.T) {
+			open, _ := cases[name].open(t)
+			drivertest.EveryCrash(t, open, stride(own))
 		})
 	}
 }

@@ -36,6 +36,9 @@ func catalogueState(ctx context.Context, s *site) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if len(rows) == 0 { // made, and nothing written yet
+		return preBegun, nil
+	}
 	if len(rows) != 1 || len(rows[0]) != 1 {
 		return "", fmt.Errorf("%s: table %s holds %q, one row was expected", s.Name, stateTable, rows)
 	}

@@ -585,6 +585,9 @@ func (switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := p.quiet(ctx); err != nil {
 		return err
 	}
+	if err := p.wake(ctx); err != nil {
+		return err
+	}
 	st, err := p.settled(ctx)
 	if err != nil {
 		return err
@@ -597,7 +600,11 @@ func (switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 		return &driver.Owed{Node: p.from.Name, Err: st.fromErr}
 	case st.toPrimary:
 		err = p.goBack(ctx)
-	case st.toKnown, st.fromPrimary:
+	case st.fromPrimary:
+		if err = p.reinstate(ctx); err == nil {
+			err = p.behind(ctx)
+		}
+	case st.toKnown:
 		err = p.reinstate(ctx)
 	default:
 		err = &say.Problem{
@@ -623,6 +630,76 @@ func (p *pair) quiet(ctx context.Context) error {
 	}
 	defer c.close()
 	return c.endOwnSessions(ctx)
+}
+
+// wake settles what an earlier way back has left half-way: the candidate was
+// primary, is stopped, and the old primary is not yet promoted. A candidate
+// that ended otherwise is brought up in the role that its data directory has.
+func (p *pair) wake(ctx context.Context) error {
+	proc, err := p.to.process(ctx)
+	if err != nil || proc.running() && !proc.stopping() {
+		return ignoreGone(err)
+	}
+	if proc.stopping() {
+		if err := p.to.waitGone(ctx); err != nil {
+			return err
+		}
+	}
+	if fp, err := p.from.process(ctx); err != nil || p.answersAsPrimary(ctx, fp) {
+		return ignoreGone(err) // settled: Undo brings the candidate up behind it
+	}
+	signal, err := p.to.standbyBySignal(ctx)
+	if err != nil {
+		return err
+	}
+	end, err := p.to.control(ctx)
+	if err != nil {
+		return err
+	}
+	if end.State != stateShutDown || !signal {
+		return p.to.bringUp(ctx)
+	}
+	back := p.swapped()
+	if back.to.bringUp(ctx) == nil {
+		if back.tc, err = back.to.connect(ctx); err != nil {
+			return err
+		}
+		defer back.tc.close()
+		id, err := back.tc.identity(ctx)
+		if err != nil {
+			return err
+		}
+		// What the stopped server wrote last may be on the timeline before the
+		// one that it began: promote compares what the two files say.
+		before := identity{SystemID: id.SystemID, Timeline: int(end.Timeline)}
+		err = back.promote(ctx, before, end)
+		var notYet *unprovenError
+		if !errors.As(err, &notYet) {
+			return err
+		}
+	}
+	// The old primary lacks something: the candidate has to be primary again.
+	return back.reinstate(ctx)
+}
+
+func ignoreGone(err error) error {
+	if gone(err) {
+		return nil
+	}
+	return err
+}
+
+func (p *pair) answersAsPrimary(ctx context.Context, proc process) bool {
+	if !proc.running() {
+		return false
+	}
+	c, err := p.from.connect(ctx)
+	if err != nil {
+		return false
+	}
+	defer c.close()
+	recovering, err := c.inRecovery(ctx)
+	return err == nil && !recovering
 }
 
 // goBack takes the old primary in as a standby and switches to it.
@@ -652,7 +729,26 @@ func (p *pair) goBack(ctx context.Context) error {
 	if err := back.finish(ctx, nil); err != nil {
 		return err
 	}
-	// The old candidate becomes the standby that it was.
+	return p.behind(ctx)
+}
+
+// behind lets the candidate be the standby that it was. One whose machine does
+// not answer is left to the steps that are still to be undone on it.
+func (p *pair) behind(ctx context.Context) error {
+	signal, err := p.to.standbyBySignal(ctx)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !signal { // it was promoted and its switch back has not got so far
+		return &say.Problem{
+			Place: p.to.Name,
+			Text:  say.F("it has no standby.signal although %s is primary", "%s 是主库，但该节点没有 standby.signal", p.from.Name),
+			Next:  say.F("shiplift status", "shiplift status"),
+		}
+	}
 	if err := p.to.bringUp(ctx); err != nil {
 		return err
 	}

@@ -258,11 +258,18 @@ func (q *sql) connect() int {
 	return 0
 }
 
+// runCommand sends all of -c at once: it is one transaction, and only the
+// answer to the last statement is shown.
 func (q *sql) runCommand() int {
-	for _, st := range splitSQL(q.cmd) {
+	all := splitSQL(q.cmd)
+	if len(all) > 1 {
+		q.tx = true
+	}
+	for i, st := range all {
 		if q.echo {
 			q.Print(st.text + ";\n")
 		}
+		before := q.Said()
 		if err := q.exec(st.text); err != nil {
 			q.report("", st, q.cmd, err)
 			if q.stop {
@@ -270,6 +277,12 @@ func (q *sql) runCommand() int {
 			}
 			return err.exit
 		}
+		if i < len(all)-1 {
+			q.Trim(q.Said() - before)
+		}
+	}
+	if q.tx && q.wrote {
+		q.store()
 	}
 	return 0
 }
@@ -551,7 +564,7 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 			}
 			return failf("relation \"%s\" already exists in schema \"public\"", name)
 		}
-		q.cat = q.cat.with(q.db, "table:"+name, true)
+		q.cat = q.cat.with(q.db, "table:"+name, true).with(q.db, "cols:"+name+":"+columns(low), true)
 	case "DROP TABLE":
 		name := tableName(f[2:])
 		if !q.cat.has(q.db, "table:"+name) {
@@ -562,7 +575,7 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 			return failf("table \"%s\" does not exist", name)
 		}
 		for o := range q.cat.objects {
-			if strings.HasPrefix(o, q.db+" row:"+name+":") {
+			if strings.HasPrefix(o, q.db+" row:"+name+":") || strings.HasPrefix(o, q.db+" cols:"+name+":") {
 				q.cat = q.cat.with(q.db, strings.TrimPrefix(o, q.db+" "), false)
 			}
 		}
@@ -599,6 +612,19 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 		*tag = "UPDATE 0"
 	}
 	return nil
+}
+
+// columns are the names in create table t(a int, b text).
+func columns(low string) string {
+	_, list, _ := strings.Cut(low, "(")
+	list = strings.TrimSuffix(strings.TrimSpace(list), ")")
+	var out []string
+	for _, c := range splitList(list) {
+		if f := strings.Fields(c); len(f) > 1 && !slices.Contains([]string{"primary", "unique", "constraint", "check"}, f[0]) {
+			out = append(out, f[0])
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func tableName(f []string) string {

@@ -614,6 +614,9 @@ func (q *sql) table(name, text string) (table, *sqlError) {
 	}
 	t := table{}
 	for _, o := range sortedKeys(q.cat.objects) {
+		if cols, ok := strings.CutPrefix(o, q.db+" cols:"+name+":"); ok && cols != "" {
+			t.cols = strings.Split(cols, ",")
+		}
 		rest, ok := strings.CutPrefix(o, q.db+" row:"+name+":")
 		if !ok {
 			continue

@@ -534,3 +534,30 @@ func TestRestartKeepsTheRole(t *testing.T) {
 		t.Errorf("options: %s", got)
 	}
 }
+
+func TestUserTables(t *testing.T) {
+	t.Parallel()
+	op := newOperator(t, 8, Options{Nodes: 2})
+	sql := func(node, text string) string {
+		out, _ := op.try(node, "gsql", "-d", "postgres", "-p", "26000", "-tA", "-v", "ON_ERROR_STOP=1", "-c", text)
+		return strings.TrimSpace(out)
+	}
+	for _, step := range [][3]string{
+		{"node1", "create table probe(token text)", "CREATE TABLE"},
+		{"node1", "begin; delete from probe; insert into probe values('x 1'); commit", "COMMIT"},
+		{"node2", "select * from probe", "x 1"},
+		{"node2", "select count(*) from probe where token='x 1'", "1"},
+		{"node1", "insert into probe values('y'); insert into nothing values(1)", "ERROR:  relation \"nothing\" does not exist on dn_6001"},
+		{"node1", "select token from probe order by 1", "x 1"},
+		{"node1", "select version(), working_version_num()", "|92848"},
+		{"node1", "drop table if exists probe", "DROP TABLE"},
+		{"node2", "select * from probe", "ERROR:  relation \"probe\" does not exist"},
+	} {
+		if got := sql(step[0], step[1]); !strings.Contains(got, step[2]) {
+			t.Errorf("%s: %s: %q, want %q", step[0], step[1], got, step[2])
+		}
+	}
+	if c := op.lab.World.Complaints(); len(c) > 0 {
+		t.Errorf("complaints: %v", c)
+	}
+}

@@ -49,7 +49,7 @@ type Faults struct {
 	LagBy         time.Duration // 60s when 0
 	NeverComplete string        // a node or "all": the flush stays ".s" there until Cure
 	SilentFlush   string        // a node or "all": nothing of a flush appears there
-	CloseNode     string        // gcware on it never opens
+	CloseNode     string        // gcware on it, or on "all", never opens
 	CloseWith     string        // what its cell says; CLOSE when empty
 	ForeignTerm   string        // a snapshot of a smaller term and a larger index appears there
 	Return0       bool          // flush_statemachine() returns 0
@@ -248,12 +248,25 @@ func (n *Node) base(part string) string { return n.Root + "/" + part }
 // snapshots is the node's snapshot directory.
 func (n *Node) snapshots() string { return n.base("gcware/data/gcware") }
 
-// Profile is what a command on the node has to source.
+// Profile is what a command on the node has to source: with several instances
+// on a machine each has files of its own (spec section 1).
 func (n *Node) Profile(cfg Config) string {
-	if cfg.PerMachine > 1 {
-		return n.Root + "/gbase_profile"
+	if cfg.PerMachine == 1 {
+		return home + "/.gbase_profile"
 	}
-	return home + "/.gbase_profile"
+	return strings.Join(n.profiles(), " ")
+}
+
+// profiles are the node's files on V953.
+func (n *Node) profiles() []string {
+	var files []string
+	if n.Coor || n.Data {
+		files = append(files, n.Root+"/gbase_profile")
+	}
+	if n.Coor || n.Gcware {
+		files = append(files, n.Root+"/gcware_profile")
+	}
+	return files
 }
 
 func (c *Cluster) setUp(w *sim.World, n *Node) {
@@ -269,7 +282,7 @@ func (c *Cluster) setUp(w *sim.World, n *Node) {
 		m.Mkdir(c.Config.Prefix, 0o755, dbaUser)
 	}
 	c.installFiles(m, n)
-	m.Write(n.Profile(c.Config), c.profile(n), 0o644, dbaUser)
+	c.writeProfiles(m, n)
 	m.Write(n.base("gcluster/config/gbase_8a_gcluster.cnf"), "[gclusterd]\nport=5258\n", 0o644, dbaUser)
 	m.Write(n.base("gcluster/config/gcmonit.conf"), "interval=5\nretry_times=10\n", 0o644, dbaUser)
 	if n.Data {
@@ -324,11 +337,23 @@ func (c *Cluster) installFiles(m *sim.Machine, n *Node) {
 	}
 }
 
-func (c *Cluster) profile(n *Node) string {
-	return fmt.Sprintf("export GCLUSTER_BASE=%s\nexport GBASE_BASE=%s\nexport GCWARE_BASE=%s\n"+
-		"export PYTHONPATH=$GCWARE_BASE/python\n"+
-		"export PATH=$GCWARE_BASE/bin:$GCWARE_BASE/sbin:$GCLUSTER_BASE/server/bin:$GBASE_BASE/server/bin:$PATH\n",
-		n.base("gcluster"), n.base("gnode"), n.base("gcware"))
+// writeProfiles puts the environment of each instance there, and that of the
+// only one into the user's own profile.
+func (c *Cluster) writeProfiles(m *sim.Machine, n *Node) {
+	database := fmt.Sprintf("export GCLUSTER_BASE=%s\nexport GBASE_BASE=%s\nexport PATH=$GCLUSTER_BASE/server/bin:$GBASE_BASE/server/bin:$PATH\n", n.base("gcluster"), n.base("gnode"))
+	ware := fmt.Sprintf("export GCWARE_BASE=%s\nexport PYTHONPATH=$GCWARE_BASE/python\nexport PATH=$GCWARE_BASE/bin:$GCWARE_BASE/sbin:$PATH\n", n.base("gcware"))
+	if c.Config.Flavor == V953 {
+		for _, f := range n.profiles() {
+			text := database
+			if strings.HasSuffix(f, "gcware_profile") {
+				text = ware
+			}
+			m.Write(f, text, 0o644, dbaUser)
+		}
+	}
+	if c.Config.PerMachine == 1 {
+		m.Write(home+"/.gbase_profile", database+ware, 0o644, dbaUser)
+	}
 }
 
 // node returns the node of that name, or nil.

@@ -102,7 +102,7 @@ func TestTablesEqualTheRecordedOnesToTheByte(t *testing.T) {
 // do runs a command on a node in its profile.
 func do(t *testing.T, w *sim.World, c *Cluster, node string, timeout time.Duration, argv ...string) (string, error) {
 	t.Helper()
-	cmd := host.Sourced(c.node(node).Profile(c.Config), host.Change(argv...))
+	cmd := host.Sourced(home+"/.gbase_profile", host.Change(argv...))
 	cmd.Timeout = timeout
 	res, err := c.Hosts(w)[node].Run(t.Context(), cmd)
 	var exit *host.ExitError

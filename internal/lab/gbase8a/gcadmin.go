@@ -60,7 +60,7 @@ func (c *Cluster) cell(w *sim.World, n *Node, prog string) string {
 	switch {
 	case !w.Machine(n.Machine).Connected():
 		return "OFFLINE"
-	case prog == "gcware" && c.Faults.CloseNode == n.Name && c.Faults.CloseWith != "":
+	case prog == "gcware" && is(c.Faults.CloseNode, n.Name) && c.Faults.CloseWith != "":
 		return c.Faults.CloseWith
 	case prog == "gcware" && c.gcwareOpen(w, n), prog != "gcware" && c.running(w, n, prog) != nil:
 		return "OPEN"

@@ -141,7 +141,7 @@ func (c *Cluster) elect(w *sim.World) {
 func openEvent(w *sim.World, e sim.Event) {
 	c := Of(w)
 	n := c.node(e.Node)
-	if c.running(w, n, "gcware") == nil || c.Faults.CloseNode == n.Name {
+	if c.running(w, n, "gcware") == nil || is(c.Faults.CloseNode, n.Name) {
 		return
 	}
 	n.opened = true
@@ -246,6 +246,15 @@ func (c *Cluster) GhostSnapshot(w *sim.World, node string) {
 	n := c.node(node)
 	putSnapshot(w.Machine(n.Machine), n, 141, 30001, ".s")
 }
+
+// LoseSnapshot takes a node's newest whole snapshot away.
+func (c *Cluster) LoseSnapshot(w *sim.World, node string) {
+	n, s := c.node(node), c.Newest(w, node)
+	w.Machine(n.Machine).Remove(fmt.Sprintf("%s/SNAPSHOT.%d.%d", n.snapshots(), s.Term, s.Index))
+}
+
+// StartAll starts everything on a node, as somebody else would.
+func (c *Cluster) StartAll(w *sim.World, node string) { c.startAll(w, c.node(node)) }
 
 // flushed says whether every gcware node holds a snapshot beyond the mark.
 func (c *Cluster) flushed(w *sim.World) bool {

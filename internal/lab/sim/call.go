@@ -143,6 +143,9 @@ func (c *Call) Printf(format string, args ...any) { c.out.b = fmt.Appendf(c.out.
 // Print writes to standard output.
 func (c *Call) Print(s string) { c.out.b = append(c.out.b, s...) }
 
+// Said is how many bytes were written to standard output so far.
+func (c *Call) Said() int { return len(c.out.b) }
+
 // Trim takes the last n bytes of standard output back.
 func (c *Call) Trim(n int) { c.out.b = c.out.b[:max(len(c.out.b)-n, 0)] }
 
