@@ -109,6 +109,7 @@ var exitRules = []struct {
 	{exitUsage, is[*plan.OtherClusterError]},
 	{exitUsage, is[*usageError]},
 	{exitPerson, is[*journal.DamageError]},
+	{exitPerson, is[*journal.DivergedError]},
 	{exitInterrupted, func(err error) bool { return errors.Is(err, context.Canceled) }},
 }
 

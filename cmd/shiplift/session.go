@@ -158,6 +158,9 @@ func (j *job) carry(ctx context.Context, opts run.Options) error {
 	if sum.Exit == exitDone {
 		return nil
 	}
+	if log := j.audit.path(); log != "" && out.State == run.FailedState {
+		j.app.screen.Talk(say.F("every command that was run: %s", "执行过的全部命令：%s", log))
+	}
 	return &ended{sum.Exit}
 }
 
