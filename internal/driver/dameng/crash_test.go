@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 )
@@ -167,6 +168,61 @@ func TestConform(t *testing.T) {
 				}
 				return st.world
 			}, stride(41))
+		})
+	}
+}
+
+// TestLinkLost drops the link after commands whose answer then never comes:
+// the same process probes and goes on, or the next one does.
+func TestLinkLost(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log", "DW, over a backup", "DSC, redo log", "DSC, rolling", "single, three formats"} {
+		sc := scenes[name]
+		for _, kind := range []sim.FaultKind{sim.LinkLostAfter, sim.LinkLostBefore, sim.Unreachable} {
+			t.Run(name+", "+string(kind), func(t *testing.T) {
+				t.Parallel()
+				count := &rehearse.Death{}
+				if err := dieAt(t, sc, count, "resume"); err != nil {
+					t.Fatal(err)
+				}
+				for at := 1; at <= count.Count(); at += stride(97) {
+					st, s := begin(t, sc)
+					st.lab.World.Inject(sim.Fault{Kind: kind, Command: st.lab.World.Commands() + at})
+					if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+						t.Fatalf("at command %d: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
+					}
+					if err := st.upgraded(sc.to); err != nil {
+						t.Fatalf("at command %d: %v", at, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestPowerLost takes the power of a node away. Whatever the run says then,
+// nothing is lost, and never are two primaries open.
+func TestPowerLost(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log", "DW, no format", "single, no format"} {
+		sc := scenes[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for at := 20; at <= 400; at += stride(61) {
+				st, s := begin(t, sc)
+				st.lab.World.Inject(sim.Fault{Kind: sim.NodeDown, Node: "db1", Command: st.lab.World.Commands() + at, For: 30e9})
+				s.World.Truth = func() error { return nil } // an unclean exit is met, and reported
+				out, err := s.Work(t.Context(), "apply", nil)
+				if err != nil {
+					t.Fatalf("at command %d: %v", at, err)
+				}
+				if out.State != run.Upgraded && (out.Why.EN == "" || out.Why.ZH == "") {
+					t.Errorf("at command %d: ended %s and says nothing", at, out.State)
+				}
+				if tr := st.lab.Truth(); len(tr.Primaries) > 1 || tr.Lost > 0 {
+					t.Errorf("at command %d: %+v", at, tr)
+				}
+			}
 		})
 	}
 }
