@@ -30,7 +30,6 @@ type Options struct {
 	Unavailable bool
 	OneHost     bool   // all instances on one machine with ports of their own, as in the recordings
 	User        string // omm
-	Targets     []string
 }
 
 func (o *Options) defaults() {
