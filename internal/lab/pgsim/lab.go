@@ -129,7 +129,7 @@ func (r *room) Clone() sim.State {
 // add appends a record to a server's WAL.
 func (r *room) add(n *node, tli, row int) {
 	r.nextID++
-	n.wal = append(n.wal[:len(n.wal):len(n.wal)], record{id: r.nextID, tli: tli, row: row})
+	n.wal = append(n.wal, record{id: r.nextID, tli: tli, row: row})
 }
 
 func roomOf(w *sim.World) *room { return w.State(stateKey).(*room) }

@@ -272,7 +272,9 @@ func (r *room) pump(w *sim.World) {
 				continue
 			}
 			if u := r.upstream(w, n); u != nil && len(u.wal) > len(n.wal) {
-				n.wal = append(n.wal[:len(n.wal):len(n.wal)], u.wal[len(n.wal):]...)
+				// Records never change, so the standby shares them; its own first
+				// record after a promotion makes a copy.
+				n.wal = u.wal[:len(u.wal):len(u.wal)]
 			}
 		}
 	}
