@@ -103,15 +103,19 @@ func (a refreshAction) Do(ctx context.Context, t driver.Target) error {
 	if err := s.refreshconf(ctx); err != nil {
 		return err
 	}
-	standing, err = a.Probe(ctx, t)
+	// The file is a function of the roles, so it may be what it was before.
+	now, err := dynamicOf(ctx, t, false)
 	if err != nil {
 		return err
 	}
-	if standing != driver.Applied {
-		return &say.Problem{
-			Place: s.Name,
-			Text:  say.F("gs_om -t refreshconf did not write the same new %s to every node [M15]", "gs_om -t refreshconf 未向每个节点写入相同的新 %s［M15］", dynamicConfig),
-			Next:  say.F("look at ssh trust of the database user between the nodes, then: shiplift resume", "检查数据库用户在节点间的 ssh 互信，然后执行：shiplift resume"),
+	want := now[t.Step.Node]
+	for name, f := range now {
+		if !f.There || f.Sum != want.Sum {
+			return &say.Problem{
+				Place: name,
+				Text:  say.F("gs_om -t refreshconf did not write the same %s to every node [M15]", "gs_om -t refreshconf 未向每个节点写入相同的 %s［M15］", dynamicConfig),
+				Next:  say.F("look at ssh trust of the database user between the nodes, then: shiplift resume", "检查数据库用户在节点间的 ssh 互信，然后执行：shiplift resume"),
+			}
 		}
 	}
 	return nil

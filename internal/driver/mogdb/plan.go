@@ -345,10 +345,10 @@ func (b *builder) rolling() {
 	b.next()
 	b.switchover(p, s, "")
 	b.renew(p, roleStandby)
-	if b.r.SwitchBack {
-		b.switchover(s, p, "-back")
-	}
-	if b.v.install == byOM {
+	switch {
+	case b.r.SwitchBack:
+		b.switchover(s, p, "-back") // with the last refreshconf
+	case b.v.install == byOM:
 		b.refresh("-last", b.reign(), "M16")
 	}
 }

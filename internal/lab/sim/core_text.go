@@ -340,7 +340,7 @@ func ps(c *Call) int {
 		was := keep
 		keep = func(p *Proc) bool { return was(p) && q(p) }
 	}
-	started := false
+	started, everyone := false, false
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		val := func() string {
@@ -359,8 +359,10 @@ func ps(c *Call) int {
 		}
 		switch {
 		case a == "-e" || a == "-A" || a == "ax":
+			everyone = true
 			choose(all)
 		case a == "-ef" || a == "aux" || a == "-aux" || a == "auxww":
+			everyone = true
 			choose(all)
 			fields = []string{"user", "pid", "ppid", "args"}
 		case a == "-f":
@@ -379,6 +381,7 @@ func ps(c *Call) int {
 			choose(func(p *Proc) bool { return comm(p) == n })
 		case a == "-o" || a == "-eo" || a == "-Ao" || a == "-wwo" || a == "-ewwo" || a == "-eww":
 			if strings.Contains(a, "e") || strings.Contains(a, "A") {
+				everyone = true
 				choose(all)
 			}
 			if a == "-eww" {
@@ -436,10 +439,10 @@ func ps(c *Call) int {
 		}
 		c.Print(strings.Join(row, " ") + "\n")
 	}
-	if n == 0 {
+	if n == 0 && !everyone {
 		return 1
 	}
-	return 0
+	return 0 // a real ps -e finds itself, at the least
 }
 
 func pad(field, v string, last bool) string {
