@@ -37,6 +37,7 @@ type broken struct {
 	recovers bool
 	// refused is the rule that Plan must refuse with.
 	refused string
+	fault   sim.Fault
 	later   time.Duration // how long after the bend the case begins
 }
 
@@ -125,15 +126,9 @@ var rulesBroken = map[string]broken{
 	"G30 a majority that does not open": {cfg: v952, r: flushRequest, step: "cluster/wait-gcware", says: "only 0 of 3 gcware are OPEN",
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode = "all" }, cure: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode = "" }},
 	"G23 a service that somebody starts before the installer": {cfg: v953, r: upgrade953, step: "db1/install", says: "services run on db2",
-		bend: func(w *sim.World, _ *lab.Cluster) {
-			w.RegisterHook("somebody starts", func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).StartAll(w, "db2") })
-			w.Inject(sim.Fault{Kind: sim.HookAfter, Do: "somebody starts", Match: "shiplift.options", Changes: true})
-		}},
+		fault: sim.Fault{Kind: sim.HookAfter, Do: hookStart, Match: "shiplift.options", Changes: true}},
 	"G17 gcware that lost its snapshot": {cfg: v953, r: upgrade953, step: "db2/stop-gcware", says: "the flush is not proven",
-		bend: func(w *sim.World, _ *lab.Cluster) {
-			w.RegisterHook("snapshot lost", func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).LoseSnapshot(w, "db2") })
-			w.Inject(sim.Fault{Kind: sim.HookAfter, Do: "snapshot lost", Node: "host1", Match: "gcware_services gcware stop"})
-		}},
+		fault: sim.Fault{Kind: sim.HookAfter, Do: hookLose, Node: "host1", Match: "gcware_services gcware stop"}},
 	"G31 another operator": {cfg: v953, r: flushRequest, check: "gbase8a-lock", step: "db1/lock", says: "another operator holds the cluster: somebody-else",
 		bend: func(w *sim.World, c *lab.Cluster) {
 			c.OtherLock = true
@@ -174,6 +169,9 @@ func TestRulesBroken(t *testing.T) {
 			t.Parallel()
 			o := open(t, tc.cfg, tc.r, tc.bend)
 			_ = o.w.Sleep(t.Context(), tc.later)
+			if tc.fault.Kind != "" {
+				o.w.Inject(tc.fault)
+			}
 			if tc.check != "" {
 				tc.found(t, o)
 			}
@@ -328,8 +326,7 @@ func TestACoordinatorThatIsDown(t *testing.T) {
 			t.Parallel()
 			o := open(t, v953, flushRequest, nil)
 			s := begin(t, o)
-			o.w.Inject(sim.Fault{Kind: sim.HookAfter, Do: "host2 down", Match: cmd})
-			o.w.RegisterHook("host2 down", func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("host2").PowerOff() })
+			o.w.Inject(sim.Fault{Kind: sim.HookAfter, Do: hookDown, Match: cmd})
 			out, err := s.Work(t.Context(), "apply", nil)
 			if err != nil || out.State != run.FailedState {
 				t.Fatalf("apply ended %s, %v", out.State, err)

@@ -25,6 +25,13 @@ type room struct {
 	packages []string
 }
 
+// What faults may do in these tests.
+const (
+	hookDown  = "host2 goes down"
+	hookStart = "somebody starts db2"
+	hookLose  = "db2 loses its newest snapshot"
+)
+
 var (
 	roomsMu sync.Mutex
 	rooms   = map[string]*room{} // by the configuration's text
@@ -40,6 +47,9 @@ func roomOf(t testing.TB, cfg lab.Config) *room {
 	}
 	w := sim.New(7)
 	lab.Install(w, cfg)
+	w.RegisterHook(hookDown, func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("host2").PowerOff() })
+	w.RegisterHook(hookStart, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).StartAll(w, "db2") })
+	w.RegisterHook(hookLose, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).LoseSnapshot(w, "db2") })
 	packages, err := lab.WritePackages(filepath.Join(packageDir, fmt.Sprint(len(rooms))), cfg)
 	if err != nil {
 		t.Fatal(err)
