@@ -174,6 +174,10 @@ func (Driver) Action(kind string) (driver.Action, bool) {
 
 // ---- helpers: monitor, watcher, asm, css ----
 
+// wellBefore reports whether a node was healthy when the plan was made: the
+// way back restores that, also where a loss of power came in between.
+func (k *task) wellBefore(n *node) bool { return k.Plan.Before[n.name].Healthy }
+
 type wasActive struct {
 	Active bool `json:"active"`
 }
@@ -197,7 +201,7 @@ func helperStop(tool, setting string) deed {
 		},
 		undo: func(ctx context.Context, k *task) error {
 			var was wasActive
-			if err := k.memo(&was); err != nil || !was.Active {
+			if err := k.memo(&was); err != nil || !was.Active && !k.wellBefore(k.n) {
 				return err
 			}
 			if err := k.n.startUnit(ctx, k.n.set[setting]); err != nil {
@@ -362,7 +366,7 @@ func (m *member) hangs(ctx context.Context, cause error) error {
 // stopServerUndo starts the member again with whatever software is in place.
 func stopServerUndo(ctx context.Context, k *task) error {
 	var was serverBefore
-	if err := k.memo(&was); err != nil || !was.Up {
+	if err := k.memo(&was); err != nil || !was.Up && !k.wellBefore(k.n) {
 		return err
 	}
 	if err := k.m.start(ctx, release.Version{}, "", k.report); err != nil {

@@ -353,6 +353,18 @@ func adoptDo(ctx context.Context, k *task) error {
 			return errors.Join(err, fmt.Errorf("%s: it is still no STANDBY of the group", k.m.name))
 		}
 	}
+	// A run that died while the mode was changed has left it open to SQL (DM-041).
+	for _, n := range k.m.nodes {
+		f, err := n.config(ctx, n.ini())
+		if err != nil {
+			return err
+		}
+		if f.Get("ALTER_MODE_STATUS") == "1" {
+			if err := n.tell(ctx, time.Minute, "SP_SET_PARA_VALUE(1, 'ALTER_MODE_STATUS', 0)"); err != nil {
+				return err
+			}
+		}
+	}
 	own, err1 := k.m.position(ctx)
 	theirs, err2 := k.primary().position(ctx)
 	if err := errors.Join(err1, err2); err != nil {
@@ -484,7 +496,7 @@ func stopNodeDo(ctx context.Context, k *task) error {
 
 func stopNodeUndo(ctx context.Context, k *task) error {
 	var was serverBefore
-	if err := k.memo(&was); err != nil || !was.Up {
+	if err := k.memo(&was); err != nil || !was.Up && !k.wellBefore(k.n) {
 		return err
 	}
 	if err := (&member{name: k.m.name, nodes: []*node{k.n}}).start(ctx, k.from(), "OPEN", k.report); err != nil {

@@ -87,9 +87,11 @@ func (b *builder) stopAll() {
 	}
 	b.stage(b.members([]*member{b.primary}, "stop-server", "stop-server", b.duties.rules["exit"], stop)...)
 	b.stage(b.members(b.standby, "stop-server", "stop-server", b.duties.rules["exit"], stop)...)
-	b.stage(b.readOnly(b.members(b.downwards(), "prove-exit", "prove-exit", "DM-002", func(m *member) say.Text {
-		return say.F("Prove that %s was closed normally by %s", "证明 %s 由 %s 正常退出", m.name, b.h.From)
-	}))...)
+	if b.duties.strict() {
+		b.stage(b.readOnly(b.members(b.downwards(), "prove-exit", "prove-exit", "DM-002", func(m *member) say.Text {
+			return say.F("Prove that %s was closed normally by %s", "证明 %s 由 %s 正常退出", m.name, b.h.From)
+		}))...)
+	}
 	if b.duties.MoveArchives && b.r.Options["archives"] != "leave" {
 		b.stage(b.each(b.d.site.nodes, "move-archives", "move-archives", "DM-023", func(n *node) say.Text {
 			return say.F("Move the archives of %s out of their directories", "把 %s 的归档移出归档目录", n.name)
