@@ -9,6 +9,8 @@ import (
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/dameng"
 	"github.com/shiplift/shiplift/internal/driver/gbase8a"
+	"github.com/shiplift/shiplift/internal/driver/mogdb"
+	"github.com/shiplift/shiplift/internal/driver/opengauss"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
 	"github.com/shiplift/shiplift/internal/say"
 )
@@ -18,6 +20,8 @@ import (
 var drivers = map[string]driver.Driver{
 	"dameng":      dameng.Driver{},
 	"gbase8a":     gbase8a.Driver{},
+	mogdb.Name:    mogdb.New(),
+	"opengauss":   opengauss.New(),
 	postgres.Name: postgres.New(),
 }
 

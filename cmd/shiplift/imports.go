@@ -7,6 +7,7 @@ import (
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/cluster/damengini"
 	"github.com/shiplift/shiplift/internal/cluster/ogxml"
+	"github.com/shiplift/shiplift/internal/driver/gbase8a"
 	"github.com/shiplift/shiplift/internal/say"
 )
 
@@ -19,6 +20,7 @@ var importers = map[string]importer{
 	"opengauss": xmlImporter("opengauss"),
 	"mogdb":     xmlImporter("mogdb"),
 	"dameng":    importDameng,
+	"gbase8a":   importGBase,
 }
 
 // xmlImporter reads clusterconfig.xml as gs_om does.
@@ -45,4 +47,14 @@ func importDameng(_ *app, dir, name string) (*cluster.Inventory, []say.Text, err
 		return nil, nil, err
 	}
 	return damengini.Import(os.DirFS(dir), orElse(name, filepath.Base(abs)))
+}
+
+// importGBase reads gcadmin's output or the installer's demo.options.
+func importGBase(_ *app, file, name string) (*cluster.Inventory, []say.Text, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, &say.Problem{Place: file, Text: say.F("cannot read it", "无法读取"), Next: say.Same("ls -l " + quote(file)), Err: err}
+	}
+	inv, err := gbase8a.Import(orElse(name, "gbase"), data)
+	return inv, nil, err
 }

@@ -49,10 +49,14 @@ func (r *room) mustHave(flag, node string) error {
 	return usage(flag, say.F("no node %q in %s; it has %s", "%[2]s 中没有节点 %[1]q；已有 %[3]s", node, r.inv.Path, strings.Join(r.inv.Names(), ", ")), say.Text{})
 }
 
+// aims reports whether a request says what it is for: a release, a package
+// that tells one, or a component's own run.
+func aims(req plan.Request) bool { return req.To != "" || len(req.Packages) > 0 || req.Component != "" }
+
 // mustTo refuses a request without a target.
 func (a *app) mustTo(req plan.Request, verb string) error {
-	if req.To != "" || len(req.Packages) > 0 {
-		return nil // a driver reads the release from its package
+	if aims(req) {
+		return nil
 	}
 	return usage("--to", say.F("the wanted release is missing", "缺少目标版本"), say.Same(a.command(verb, "--to", "RELEASE")))
 }

@@ -41,7 +41,7 @@ func (a *app) checkVerb() *cobra.Command {
 		if err := a.screen.Checks(r.checked(o, req), findings); err != nil {
 			return err
 		}
-		if err := r.blocked(findings); err != nil || req.To == "" && len(req.Packages) == 0 {
+		if err := r.blocked(findings); err != nil || !aims(req) {
 			return err
 		}
 		// What no single check asks: is there a way at all?

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shiplift/shiplift/internal/driver/dameng"
+	"github.com/shiplift/shiplift/internal/driver/opengauss"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
 	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/say"
@@ -33,6 +34,8 @@ type pather struct {
 
 var pathers = map[string]pather{
 	postgres.Name: {answer: cataloguePath(postgres.Name)},
+	"mogdb":       {answer: cataloguePath("mogdb")},
+	"opengauss":   {answer: opengaussPath},
 	"dameng":      {own: []string{"topology", "origin", "log-encrypted", "huge-tables", "rolling"}, answer: damengPath},
 }
 
@@ -69,6 +72,9 @@ func (a *app) path(cmd *cobra.Command, f *pathFlags) error {
 		return err
 	}
 	p, ok := pathers[name]
+	if _, known := drivers[name]; !ok && known {
+		return usage("--driver", say.F("the way of %s is not told by releases alone; the plan tells it", "%s 的升级路径不由版本单独决定；请查看计划", name), say.Same("shiplift plan --help"))
+	}
 	if !ok {
 		return unknownDriver("--driver", name)
 	}
@@ -156,6 +162,14 @@ func cataloguePath(product string) func(*pathFlags, map[string]string) (release.
 		}
 		return c.Solve(release.Question{From: from, To: to, Facts: maps.Clone(facts)}), nil
 	}
+}
+
+func opengaussPath(f *pathFlags, facts map[string]string) (release.Answer, error) {
+	from, to, err := f.versions()
+	if err != nil {
+		return release.Answer{}, err
+	}
+	return opengauss.Path(release.Question{From: from, To: to, Facts: facts})
 }
 
 func damengPath(f *pathFlags, facts map[string]string) (release.Answer, error) {
