@@ -40,6 +40,11 @@ type Options struct {
 	NeverStarted bool
 	// Cluster is the name of the cluster; "dameng-lab" when empty.
 	Cluster string
+	// PasswordFile is what the inventory names as the file of the password; the
+	// variable DAMENG_PASSWORD when empty.
+	PasswordFile string
+	// World is the room to build in; a new one with Seed when nil.
+	World *sim.World `json:"-"`
 }
 
 // DefaultPassword is the password of SYSDBA in a lab.
@@ -68,7 +73,11 @@ func New(o Options) (*Lab, error) {
 	if ver(o.Release) == (version{}) || fmtVersion(ver(o.Release)) != o.Release {
 		return nil, fmt.Errorf("%q is not a release of Dameng", o.Release)
 	}
-	w := sim.New(o.Seed)
+	w := o.World
+	if w == nil {
+		w = sim.New(o.Seed)
+	}
+	o.World = nil // a clone of the room must not hold the first world
 	r := &room{
 		opts: o, sites: map[string]*site{}, servers: map[string]*server{}, watch: map[string]*helper{}, monitor: map[string]*helper{},
 		css: map[string]*helper{}, asm: map[string]*helper{}, votes: map[string]vote{}, dcr: map[string]string{}, asmFile: map[string]string{},
@@ -77,6 +86,7 @@ func New(o Options) (*Lab, error) {
 	w.SetState(stateKey, r)
 	registerServer(w)
 	registerDSC(w)
+	registerHooks(w)
 	for name, fn := range map[string]sim.Tool{"disql": disql, "dmmonitor": dmmonitor, "dmrman": dmrman, "dmctlcvt": dmctlcvt, "scp": scp} {
 		w.RegisterTool(name, fn)
 	}
@@ -299,6 +309,53 @@ func (l *Lab) startUnit(node, unit string) error {
 	return nil
 }
 
+// Of is the same lab in a clone of its world.
+func (l *Lab) Of(w *sim.World) *Lab { return &Lab{World: w, Opts: l.Opts} }
+
+// Later returns releases at which a format changes, and the newest known one,
+// that come behind a release: what a lab's packages are made for.
+func Later(release string) []string {
+	var out []string
+	for _, r := range []string{"7.6.0.183", "8.1.1.15", "8.1.1.101", "8.1.1.171", "8.1.2.101", "8.1.3.162", "8.1.4.80", "8.1.4.170"} {
+		if ver(release).less(ver(r)) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Hooks are faults of Dameng's own for sim.Fault.Do, each at the node where it strikes.
+func Hooks() []string { return []string{hookKill, hookLag, hookCatchUp, hookNodeError} }
+
+const (
+	hookKill      = "dameng: kill server"
+	hookLag       = "dameng: standby lags"
+	hookCatchUp   = "dameng: standby catches up"
+	hookNodeError = "dameng: node in ERROR"
+)
+
+func registerHooks(w *sim.World) {
+	w.RegisterHook(hookKill, func(w *sim.World, m *sim.Machine, _ []string) {
+		r, s := siteOf(w, m)
+		r.kill(w, s)
+		unitGone(m, s.unit("DmService"), false)
+	})
+	lag := func(on bool) func(*sim.World, *sim.Machine, []string) {
+		return func(w *sim.World, m *sim.Machine, _ []string) {
+			r, s := siteOf(w, m)
+			r.lag[s.Member] = on
+		}
+	}
+	w.RegisterHook(hookLag, lag(true))
+	w.RegisterHook(hookCatchUp, lag(false))
+	w.RegisterHook(hookNodeError, func(w *sim.World, m *sim.Machine, _ []string) {
+		r, s := siteOf(w, m)
+		v := r.votes[s.Name]
+		v.OK = "ERROR"
+		r.votes[s.Name] = v
+	})
+}
+
 // Hosts are the machines.
 func (l *Lab) Hosts() host.Set { return l.World.Hosts() }
 
@@ -308,6 +365,10 @@ func (l *Lab) Inventory() *cluster.Inventory {
 	inv := &cluster.Inventory{Cluster: l.Opts.Cluster, Driver: "dameng", Settings: cluster.Settings{
 		"user": "SYSDBA", "password_env": "DAMENG_PASSWORD", "home": "/opt/dmdbms", "backup_dir": "/backup",
 	}}
+	if f := l.Opts.PasswordFile; f != "" {
+		delete(inv.Settings, "password_env")
+		inv.Settings["password_file"] = f
+	}
 	if r.watched() {
 		inv.Settings["group"], inv.Settings["oguid"] = group, fmt.Sprint(oguid)
 	}
