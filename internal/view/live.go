@@ -83,7 +83,9 @@ func (b board) Init() tea.Cmd { return tea.Batch(tea.ShowCursor, nextTick()) }
 func (b board) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := msg.(type) {
 	case tea.WindowSizeMsg:
-		b.width = max(20, m.Width)
+		if m.Width > 0 { // a terminal that does not know its size says 0
+			b.width = max(20, m.Width)
+		}
 	case tick:
 		b.now = time.Time(m).Add(b.skew)
 		return b, nextTick()
