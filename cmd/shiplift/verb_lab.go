@@ -30,7 +30,11 @@ type labStatus struct {
 
 // labs are the products that have a lab. A new one is added here.
 var labs = map[string]labKind{
-	"postgres": postgresLab,
+	"postgres":  postgresLab,
+	"opengauss": simLab("opengauss"),
+	"mogdb":     simLab("mogdb"),
+	"dameng":    simLab("dameng"),
+	"gbase8a":   simLab("gbase8a"),
 }
 
 func labNames() []string { return slices.Sorted(maps.Keys(labs)) }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"path"
 	"strings"
 	"time"
@@ -159,6 +160,16 @@ func (w *World) strike(m *Machine, f Fault, p Point, s *struck) {
 	default:
 		w.Complain("unknown fault kind %q", f.Kind)
 	}
+}
+
+// Strike runs the function registered as hook now, between two commands.
+func (w *World) Strike(hook, node string) error {
+	fn, m := w.defs.hooks[hook], w.machines[node]
+	if fn == nil || m == nil {
+		return fmt.Errorf("no hook %q or no machine %q", hook, node)
+	}
+	w.With(func() { fn(w, m, nil) })
+	return nil
 }
 
 func (w *World) hook(m *Machine, f Fault, p Point) {

@@ -521,6 +521,9 @@ func (m *Machine) PowerOn() {
 // Cut cuts (true) or mends the link to the machine; it runs on meanwhile.
 func (m *Machine) Cut(cut bool) { m.cut = cut }
 
+// Slow makes each command that comes to the machine take d longer.
+func (m *Machine) Slow(d time.Duration) { m.slow = d }
+
 // Connected says whether other machines reach this one.
 func (m *Machine) Connected() bool { return m.up && !m.cut }
 
