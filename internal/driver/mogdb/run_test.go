@@ -63,9 +63,7 @@ type world struct {
 	lab *gauss.Lab
 }
 
-// room is a lab that cases fork their worlds from.
-type room struct{ lab *gauss.Lab }
-
+// Labs are made once; cases fork their worlds from them.
 var (
 	roomsMu sync.Mutex
 	rooms   = map[string]*gauss.Lab{}
@@ -236,7 +234,17 @@ func TestEveryCrash(t *testing.T) {
 	for name, tc := range kinds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := drivertest.EveryCrash(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, nil).World }, stride(37))
+			n := drivertest.EveryCrash(t, func(t testing.TB) rehearse.World {
+				w := open(t, tc.lab, tc.r, nil)
+				// Asked when a verb has come to its end: then nothing may be out of order.
+				w.Truth = func() error {
+					if bad := w.lab.Findings(); len(bad) > 0 {
+						return fmt.Errorf("at the end: %s", strings.Join(bad, "; "))
+					}
+					return w.truth()
+				}
+				return w.World
+			}, stride(37))
 			t.Logf("%d deaths", n)
 		})
 	}
