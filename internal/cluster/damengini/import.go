@@ -197,7 +197,7 @@ func (im *importer) complete() error {
 			n.put("port", s.Get("MAL_INST_PORT"))
 		}
 	}
-	if err := im.completeDSC(first); err != nil {
+	if err := im.completeDSC(); err != nil {
 		return err
 	}
 	for _, n := range im.nodes {
@@ -238,7 +238,7 @@ func (im *importer) suppose(like *found, instance string) *found {
 }
 
 // completeDSC groups the nodes of each DSC cluster by its dmdcr_cfg.ini.
-func (im *importer) completeDSC(first *found) error {
+func (im *importer) completeDSC() error {
 	for _, n := range slices.Clone(im.nodes) {
 		cfg := n.files["dmdcr_cfg.ini"]
 		if cfg == nil {

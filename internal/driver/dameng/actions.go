@@ -382,30 +382,35 @@ func stopServerUndo(ctx context.Context, k *task) error {
 // state it must be in; "" any. A zero release is not compared.
 func (m *member) start(ctx context.Context, v release.Version, want string, report func(say.Text)) error {
 	for _, n := range m.nodes {
-		pid, err := n.serverProcess(ctx)
-		if err != nil {
+		if err := n.startServer(ctx); err != nil {
 			return err
-		}
-		if pid == 0 {
-			if err := n.startUnit(ctx, n.set["server_service"]); err != nil {
-				return err
-			}
-			if pid, err = n.serverProcess(ctx); err != nil {
-				return err
-			}
-			if pid == 0 {
-				// The manager believes that it runs: ask it to do it anew.
-				if _, err := n.unit(ctx, "stop", n.set["server_service"], n.stopTime()); err != nil {
-					return err
-				}
-				if err := n.startUnit(ctx, n.set["server_service"]); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	for _, n := range m.nodes {
 		if err := n.answers(ctx, v, want, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startServer starts the service of a server that does not run. Where the
+// manager believes that it runs, it is asked to stop it first.
+func (n *node) startServer(ctx context.Context) error {
+	service := n.set["server_service"]
+	for range 2 {
+		pid, err := n.serverProcess(ctx)
+		if err != nil || pid != 0 {
+			return err
+		}
+		if up, err := n.active(ctx, service); err != nil {
+			return err
+		} else if up {
+			if _, err := n.unit(ctx, "stop", service, n.stopTime()); err != nil {
+				return err
+			}
+		}
+		if err := n.startUnit(ctx, service); err != nil {
 			return err
 		}
 	}
@@ -548,27 +553,9 @@ func openPrimary(ctx context.Context, k *task) error {
 	if err := k.s.noWatchers(ctx); err != nil {
 		return err
 	}
-	var targets []string
-	for _, m := range k.s.members {
-		if m == k.m {
-			continue
-		}
-		for _, n := range m.nodes {
-			in, err := n.look(ctx)
-			if err != nil {
-				return err
-			}
-			if in.Status != "OPEN" || in.Mode != "STANDBY" {
-				return problem(n.name, say.F("it is %s %s; every standby must be open before the primary opens (DM-032)", "当前为 %s %s；主库打开之前所有备库必须已打开（DM-032）", in.Mode, orNone(in.Status)), say.F("shiplift resume", "shiplift resume"))
-			}
-		}
-		if m.shared() {
-			target, err := m.control(ctx)
-			if err != nil {
-				return err
-			}
-			targets = append(targets, target)
-		}
+	targets, err := k.openTargets(ctx)
+	if err != nil {
+		return err
 	}
 	return k.openNodes(ctx, func(n *node) error {
 		for _, t := range targets {
@@ -578,6 +565,33 @@ func openPrimary(ctx context.Context, k *task) error {
 		}
 		return nil
 	})
+}
+
+// openTargets proves that every standby is open and returns the control nodes
+// of those that are DSC clusters.
+func (k *task) openTargets(ctx context.Context) (targets []string, err error) {
+	for _, m := range k.s.members {
+		if m == k.m {
+			continue
+		}
+		for _, n := range m.nodes {
+			in, err := n.look(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if in.Status != "OPEN" || in.Mode != "STANDBY" {
+				return nil, problem(n.name, say.F("it is %s %s; every standby must be open before the primary opens (DM-032)", "当前为 %s %s；主库打开之前所有备库必须已打开（DM-032）", in.Mode, orNone(in.Status)), say.F("shiplift resume", "shiplift resume"))
+			}
+		}
+		if m.shared() {
+			target, err := m.control(ctx)
+			if err != nil {
+				return nil, err
+			}
+			targets = append(targets, target)
+		}
+	}
+	return targets, nil
 }
 
 // control returns the instance of the control node of a DSC member.
@@ -631,19 +645,19 @@ func forceOpen(ctx context.Context, k *task) error {
 		}
 	}
 	if k.crosses("E1") {
-		_, err = k.m.history(ctx)
+		err = k.m.history(ctx)
 	}
 	return err
 }
 
 // history reads SYSOPENHISTORY; a missing table is a sqlError.
-func (m *member) history(ctx context.Context) (int, error) {
+func (m *member) history(ctx context.Context) error {
 	t, err := m.first().ask(ctx, "SELECT * FROM SYSOPENHISTORY")
 	if err != nil {
-		return 0, fmt.Errorf("%s: SYSOPENHISTORY: %w", m.name, err)
+		return fmt.Errorf("%s: SYSOPENHISTORY: %w", m.name, err)
 	}
 	if len(t.rows) == 0 {
-		return 0, fmt.Errorf("%s: SYSOPENHISTORY has no rows", m.name)
+		return fmt.Errorf("%s: SYSOPENHISTORY has no rows", m.name)
 	}
-	return len(t.rows), nil
+	return nil
 }

@@ -288,45 +288,57 @@ func (d *detail) verifyGroup(ctx context.Context, p *plan.Plan) (out []check.Fin
 		return out
 	}
 	if d.site.topology.watched() {
-		if bad, err := primary.badArchives(ctx); err != nil {
-			fall(primary.name, "DM-063", say.Of(err))
-		} else if len(bad) > 0 {
-			fall(primary.name, "DM-063", say.F("archives are not VALID: %s", "归档不是 VALID：%s", strings.Join(bad, ", ")))
-		}
-		for _, n := range d.site.nodes {
-			if !d.nodes[n.name].Watcher {
-				fall(n.name, "DM-043", say.F("no dmwatcher runs", "没有 dmwatcher 运行"))
-			}
-		}
-		for _, m := range d.equalMagic() {
-			if to.AtLeast(newRedo) {
-				fall(m, "DM-024", say.F("its DB_MAGIC is the primary's", "其 DB_MAGIC 与主库相同"))
-			}
-		}
+		d.verifyWatched(ctx, primary, to, fall)
 	}
 	for _, m := range d.site.members {
-		if m != primary && to.AtLeast(newRedo) && d.of(m).Instance.Status == "OPEN" {
-			// VALID archives alone do not prove that a standby replays.
-			got, err := compare(ctx, primary, m, m.first().settleTime(), nil)
-			if err != nil {
-				fall(m.first().name, "DM-063", say.Of(err))
-			} else if got != same && got != growing {
-				fall(m.first().name, "DM-063", say.F("it does not replay what the primary writes (%s)", "备库没有重演主库日志（%s）", string(got)))
-			}
+		d.verifyMember(ctx, m, from, to, fall)
+		if m == primary || to.Less(newRedo) || d.of(m).Instance.Status != "OPEN" {
+			continue
 		}
-		if from.Less(newRedo) && to.AtLeast(newRedo) {
-			if _, err := m.history(ctx); err != nil {
-				fall(m.first().name, "DM-037", say.Of(err))
-			}
-		}
-		if v := d.of(m).Instance.DBVer; to.AtLeast(newPage) && v != 0 && v < 0x7000c {
-			fall(m.first().name, "DM-075", say.F("DB_VERSION is 0x%x, at least 0x7000c was expected", "DB_VERSION 为 0x%x，应不低于 0x7000c", v))
-		}
-		for _, n := range m.nodes {
-			if v := d.nodes[n.name].AMS; v != "" && v != "0" {
-				fall(n.name, "DM-041", say.F("ALTER_MODE_STATUS is still %s", "ALTER_MODE_STATUS 仍为 %s", v))
-			}
+		// VALID archives alone do not prove that a standby replays.
+		got, err := compare(ctx, primary, m, m.first().settleTime(), nil)
+		if err != nil {
+			fall(m.first().name, "DM-063", say.Of(err))
+		} else if got != same && got != growing {
+			fall(m.first().name, "DM-063", say.F("it does not replay what the primary writes (%s)", "备库没有重演主库日志（%s）", string(got)))
 		}
 	}
 	return out
+}
+
+// fell reports what does not hold.
+type fell func(node, rule string, says say.Text)
+
+func (d *detail) verifyWatched(ctx context.Context, primary *member, to release.Version, fall fell) {
+	if bad, err := primary.badArchives(ctx); err != nil {
+		fall(primary.name, "DM-063", say.Of(err))
+	} else if len(bad) > 0 {
+		fall(primary.name, "DM-063", say.F("archives are not VALID: %s", "归档不是 VALID：%s", strings.Join(bad, ", ")))
+	}
+	for _, n := range d.site.nodes {
+		if !d.nodes[n.name].Watcher {
+			fall(n.name, "DM-043", say.F("no dmwatcher runs", "没有 dmwatcher 运行"))
+		}
+	}
+	for _, m := range d.equalMagic() {
+		if to.AtLeast(newRedo) {
+			fall(m, "DM-024", say.F("its DB_MAGIC is the primary's", "其 DB_MAGIC 与主库相同"))
+		}
+	}
+}
+
+func (d *detail) verifyMember(ctx context.Context, m *member, from, to release.Version, fall fell) {
+	if from.Less(newRedo) && to.AtLeast(newRedo) {
+		if err := m.history(ctx); err != nil {
+			fall(m.first().name, "DM-037", say.Of(err))
+		}
+	}
+	if v := d.of(m).Instance.DBVer; to.AtLeast(newPage) && v != 0 && v < 0x7000c {
+		fall(m.first().name, "DM-075", say.F("DB_VERSION is 0x%x, at least 0x7000c was expected", "DB_VERSION 为 0x%x，应不低于 0x7000c", v))
+	}
+	for _, n := range m.nodes {
+		if v := d.nodes[n.name].AMS; v != "" && v != "0" {
+			fall(n.name, "DM-041", say.F("ALTER_MODE_STATUS is still %s", "ALTER_MODE_STATUS 仍为 %s", v))
+		}
+	}
 }

@@ -204,28 +204,7 @@ func rising(seen []replay) bool {
 func (s *site) compareOld(ctx context.Context, standby *member, limit time.Duration, report func(say.Text)) (sameness, error) {
 	n := standby.first()
 	err := n.waitFor(ctx, say.F("%s shows the LSN of the primary", "%s 的 LSN 与主库一致", standby.name), limit, "", report, func(ctx context.Context) (wait.Look, error) {
-		all, err := s.show(ctx)
-		if err != nil {
-			return wait.Look{}, err
-		}
-		var p, b *shown
-		for i := range all {
-			if all[i].IMode == "PRIMARY" {
-				p = &all[i]
-			}
-			for _, n := range standby.nodes {
-				if all[i].Instance == n.instance() {
-					b = &all[i]
-				}
-			}
-		}
-		if p == nil || b == nil {
-			return wait.Look{Says: say.F("dmmonitor does not show both", "dmmonitor 未同时显示主备库")}, nil
-		}
-		if b.RStat == "VALID" && len(p.FLSN) > 0 && slices.Equal(p.FLSN, b.FLSN) && slices.Equal(p.CLSN, b.CLSN) {
-			return wait.Look{Done: true}, nil
-		}
-		return wait.Look{Says: say.F("RSTAT %s, FLSN %v, primary %v", "RSTAT %s，FLSN %v，主库 %v", b.RStat, b.FLSN, p.FLSN)}, nil
+		return s.lookShow(ctx, standby)
 	})
 	var waited *wait.Error
 	if errors.As(err, &waited) {
@@ -235,6 +214,30 @@ func (s *site) compareOld(ctx context.Context, standby *member, limit time.Durat
 		return stuck, err
 	}
 	return same, nil
+}
+
+func (s *site) lookShow(ctx context.Context, standby *member) (wait.Look, error) {
+	all, err := s.show(ctx)
+	if err != nil {
+		return wait.Look{}, err
+	}
+	find := func(fits func(shown) bool) *shown {
+		if i := slices.IndexFunc(all, fits); i >= 0 {
+			return &all[i]
+		}
+		return nil
+	}
+	p := find(func(r shown) bool { return r.IMode == "PRIMARY" })
+	b := find(func(r shown) bool {
+		return slices.ContainsFunc(standby.nodes, func(n *node) bool { return n.instance() == r.Instance })
+	})
+	if p == nil || b == nil {
+		return wait.Look{Says: say.F("dmmonitor does not show both", "dmmonitor 未同时显示主备库")}, nil
+	}
+	if b.RStat == "VALID" && len(p.FLSN) > 0 && slices.Equal(p.FLSN, b.FLSN) && slices.Equal(p.CLSN, b.CLSN) {
+		return wait.Look{Done: true}, nil
+	}
+	return wait.Look{Says: say.F("RSTAT %s, FLSN %v, primary %v", "RSTAT %s，FLSN %v，主库 %v", b.RStat, b.FLSN, p.FLSN)}, nil
 }
 
 // untilEqual compares in the way that the release allows.

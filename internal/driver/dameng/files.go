@@ -130,20 +130,8 @@ func (k *task) unpack(ctx context.Context, pkg string) error {
 	if !v.Same(k.to()) {
 		return problem(n.name, say.F("the package holds %s, %s was expected", "升级包内为 %s，应为 %s", v, k.to()), say.F("give the right package, with bin/release.txt holding its ID_CODE", "请提供正确的升级包，其 bin/release.txt 写有 ID_CODE"))
 	}
-	old, err := n.list(ctx, n.home()+"/bin")
-	if err != nil {
+	if err := n.carryOver(ctx, part+"/bin"); err != nil {
 		return err
-	}
-	have, err := n.list(ctx, part+"/bin")
-	if err != nil {
-		return err
-	}
-	for _, name := range old {
-		if !slices.Contains(have, name) {
-			if err := n.change(ctx, "cp", "-a", n.bin(name), part+"/bin/"+name); err != nil {
-				return err
-			}
-		}
 	}
 	if labelled, err := n.exists(ctx, n.bin(releaseFile)); err != nil {
 		return err
@@ -156,6 +144,27 @@ func (k *task) unpack(ctx context.Context, pkg string) error {
 		return err
 	}
 	return n.change(ctx, "rm", "-rf", part, pkg)
+}
+
+// carryOver copies what lies in bin and not in a new directory.
+func (n *node) carryOver(ctx context.Context, to string) error {
+	old, err := n.list(ctx, n.home()+"/bin")
+	if err != nil {
+		return err
+	}
+	have, err := n.list(ctx, to)
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if slices.Contains(have, name) {
+			continue
+		}
+		if err := n.change(ctx, "cp", "-a", n.bin(name), to+"/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func stageUndo(ctx context.Context, k *task) error {

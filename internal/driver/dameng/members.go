@@ -105,7 +105,7 @@ func proveProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	if err != nil || marked || !k.crosses("E1") {
 		return standing(err, marked)
 	}
-	_, err = k.m.history(ctx)
+	err = k.m.history(ctx)
 	var code *sqlError
 	if errors.As(err, &code) {
 		return driver.NotApplied, nil
@@ -131,7 +131,7 @@ func (k *task) proveUpgraded(ctx context.Context) (say.Text, error) {
 		// The hop inside DM7: no SYSOPENHISTORY there; the later proofs are OPEN and dmmonitor.
 		return say.Text{}, nil
 	}
-	if _, err := k.primary().history(ctx); err != nil {
+	if err := k.primary().history(ctx); err != nil {
 		return say.Text{}, err
 	}
 	got, err := compare(ctx, k.primary(), k.m, k.n.equalTime(), k.report)
@@ -146,7 +146,7 @@ func (k *task) proveUpgraded(ctx context.Context) (say.Text, error) {
 	}
 	limit := k.n.equalTime()
 	err = k.n.waitFor(ctx, say.F("SYSOPENHISTORY on %s", "%s 上的 SYSOPENHISTORY", k.m.name), limit, "", k.report, func(ctx context.Context) (wait.Look, error) {
-		_, err := k.m.history(ctx)
+		err := k.m.history(ctx)
 		if isCode(err, codeNoTable) {
 			return wait.Look{Says: say.F("not there yet", "尚未出现")}, nil
 		}

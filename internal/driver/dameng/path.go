@@ -187,7 +187,7 @@ func (r PathRequest) finish(c *release.Catalogue, h *release.Hop, state map[stri
 	if no, stop := d.forbid(r, *h, state); stop {
 		return no, true
 	}
-	h.Runbook = d.runbook(r.Topology, h.Epochs)
+	h.Runbook = d.runbook(r.Topology)
 	if h.Runbook == R1 {
 		d.fallback(h, state)
 	}
@@ -263,7 +263,7 @@ func (d Duties) strict() bool {
 	return slices.ContainsFunc(d.Epochs, func(e string) bool { return e == "E0" || e == "E1" || e == "E2" || e == "E3" })
 }
 
-func (d Duties) runbook(t Topology, epochs []string) string {
+func (d Duties) runbook(t Topology) string {
 	switch {
 	case t == Single:
 		return R7

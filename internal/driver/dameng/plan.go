@@ -78,20 +78,25 @@ func (d *detail) pathRequest(r plan.Request, from, to release.Version) PathReque
 	if r.Options["runbook"] == "r2" {
 		q.Facts["via"] = "r2"
 	}
+	d.stateFacts(q.Facts)
+	return q
+}
+
+// stateFacts are what was seen of the cluster.
+func (d *detail) stateFacts(f map[string]string) {
 	if len(d.equalMagic()) > 0 {
-		q.Facts["standby"] = "equal-magic"
+		f["standby"] = "equal-magic"
 	}
 	for _, m := range d.site.members {
 		if s := d.of(m); m.name != d.primary && s.Instance.Status == "MOUNT" {
-			q.Facts["standby"] = "mount"
+			f["standby"] = "mount"
 		}
 		for _, status := range d.of(m).EPs {
 			if status != "OK" {
-				q.Facts["node"] = "error"
+				f["node"] = "error"
 			}
 		}
 	}
-	return q
 }
 
 // Plan writes the way down. It is pure.

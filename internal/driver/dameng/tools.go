@@ -252,10 +252,7 @@ func (n *node) installedIn(ctx context.Context, dir string) (release.Version, er
 		return release.Version{}, err
 	}
 	first, _, _ := strings.Cut(out, "\n")
-	v, err := DecodeRelease(first)
-	if err != nil {
-		return release.Version{}, nil // DM8: "disql V8"
-	}
+	v, _ := DecodeRelease(first) // DM8 says "disql V8": nobody can tell
 	return v, nil
 }
 

@@ -535,9 +535,14 @@ func (d *session) view(name string) (*view, string) {
 		}
 		return &view{[]string{"DISK_VERSION", "DISK_NAME"}, [][]string{{n, "DCR0"}}}, ""
 	}
+	return d.hugeTable(name, sv, l)
+}
+
+// hugeTable is a HUGE table: one of an older release cannot be used (DM-081).
+func (d *session) hugeTable(name string, sv *server, l *library) (*view, string) {
 	if made, ok := l.Huge[name]; ok && sv.State == "OPEN" {
 		if !ver(sv.Release).less(vHuge) && ver(made).less(vHuge) {
-			r.hurt("DM-081", s.Name, "the HUGE table %s of %s cannot be used", name, made)
+			d.r.hurt("DM-081", d.s.Name, "the HUGE table %s of %s cannot be used", name, made)
 			return nil, "[-7018]:HUGE table is not available"
 		}
 		return &view{cols: []string{"C1"}}, ""

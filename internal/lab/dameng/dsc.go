@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -325,5 +324,3 @@ func dmasmcmd(c *sim.Call) int {
 func (r *room) anyHelper(member string) bool {
 	return slices.ContainsFunc(r.nodes(member), func(s *site) bool { return r.css[s.Name] != nil })
 }
-
-var _ = path.Base

@@ -2,7 +2,6 @@ package dameng
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -561,5 +560,3 @@ func setIni(text, key, value string) string {
 	}
 	return strings.Join(lines, "\n")
 }
-
-func sortedNodes(m map[string]*helper) []string { return slices.Sorted(maps.Keys(m)) }

@@ -226,7 +226,6 @@ func (r *room) restore(c *sim.Call, s *site, set *backupSet) int {
 		c.Print("[-8011]:backupset was made by a higher version\n")
 		return 1
 	}
-	own := r.lib(w, s.Member)
 	l := libraryOf(set.Lib.bytes())
 	l.Restored, l.Recovered, l.Clean, l.Stuck, l.Pending = true, false, false, "", false
 	l.DSC = l.DSC || r.shared(s.Member)
@@ -237,7 +236,6 @@ func (r *room) restore(c *sim.Call, s *site, set *backupSet) int {
 	for len(l.LSN) < eps {
 		l.LSN, l.Seq = append(l.LSN, l.LSN[0]), append(l.Seq, l.Seq[0])
 	}
-	_ = own
 	text, _ := ctlOpen(set.Ctl)
 	huge := hugePath(text)
 	if !ver(c.Image).less(vHuge) && huge == "" {
