@@ -104,7 +104,7 @@ func (c postgresCase) open(uint64) (rehearse.World, error) {
 	}
 	r.To, r.Packages = "15.17", []string{pkg}
 	return rehearse.World{
-		Driver: postgres.New(), Request: r, Truth: l.Truth, Sim: l.World,
+		Driver: postgres.New(), Request: r, Truth: l.Truth, Mend: l.Mend, Sim: l.World,
 		Env: driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true},
 	}, nil
 }

@@ -32,7 +32,7 @@ type Played struct {
 	Final     run.State
 	Processes int           // how often the tool was started
 	Took      time.Duration // on the world's clock
-	Troubled  string // the step at which the first failure was met
+	Troubled  string        // the step at which the first failure was met
 	Log       *Memory
 }
 
@@ -191,12 +191,17 @@ func (p *player) heal(ctx context.Context) {
 	if p.world.Sim != nil {
 		p.world.Sim.Heal()
 	}
-	_ = p.world.Env.Clock.Sleep(ctx, 5*time.Minute)
+	_ = p.world.Env.Clock.Sleep(ctx, time.Minute)
 }
 
 // prove asks the simulator's own truth and reads every node's release.
 func (p *player) prove(ctx context.Context) error {
 	p.heal(ctx)
+	if p.world.Mend != nil {
+		if err := p.world.Mend(); err != nil {
+			return err
+		}
+	}
 	if err := p.world.Truth(); err != nil {
 		return err
 	}

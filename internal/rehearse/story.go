@@ -24,6 +24,9 @@ type World struct {
 	// Truth is asked after each case, from what the simulator knows and not
 	// from what the tool believes: two primaries, lost writes, rules broken.
 	Truth func() error
+	// Mend does what a person does once a run is over and a machine had lost its
+	// power on the way: starts what does not run. nil where nothing is to be done.
+	Mend func() error
 	// Accept are the one-way gates the case crosses besides commit.
 	Accept []string
 	// Sim is the simulated room in which faults can be planted; nil when there is none.

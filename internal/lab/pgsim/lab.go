@@ -19,6 +19,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -245,6 +246,21 @@ func (l *Lab) Settings() map[string]string {
 // Freeze lets a standby receive and replay nothing more, or go on.
 func (l *Lab) Freeze(name string, frozen bool) {
 	l.World.With(func() { roomOf(l.World).nodes[name].frozen = frozen })
+}
+
+// Mend does what a person does after a machine lost its power: starts the
+// servers that do not run, in the role that their data directories have.
+func (l *Lab) Mend() error {
+	var err error
+	l.World.With(func() {
+		r := roomOf(l.World)
+		for _, name := range r.order {
+			if r.nodes[name].pid == 0 {
+				err = errors.Join(err, r.start(l.World, l.World.Machine(name), base+"/current/bin/postgres"))
+			}
+		}
+	})
+	return err
 }
 
 // Truth tells what is wrong: two primaries at any time, a history that forked,

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/lab/sim"
@@ -203,13 +204,20 @@ func (n *node) reload() {
 
 var infoWord = regexp.MustCompile(`(\w+)=('(?:[^'\\]|\\.)*'|\S+)`)
 
+// infos holds connection strings that were read before: the flow of WAL asks
+// for the same few many thousand times.
+var infos sync.Map
+
 func info(conninfo, key string) string {
-	for _, m := range infoWord.FindAllStringSubmatch(conninfo, -1) {
-		if m[1] == key {
-			return strings.Trim(m[2], "'")
-		}
+	if known, ok := infos.Load(conninfo); ok {
+		return known.(map[string]string)[key]
 	}
-	return ""
+	words := map[string]string{}
+	for _, m := range infoWord.FindAllStringSubmatch(conninfo, -1) {
+		words[m[1]] = strings.Trim(m[2], "'")
+	}
+	infos.Store(conninfo, words)
+	return words[key]
 }
 
 func (n *node) app() string {
