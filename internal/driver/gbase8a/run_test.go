@@ -201,7 +201,7 @@ func TestConform(t *testing.T) {
 				o := open(t, tc.cfg, tc.r, nil)
 				o.Truth = o.rules // in the middle of a run the cluster is not whole
 				return o.World
-			}, 5)
+			}, 11)
 		})
 	}
 }
@@ -210,7 +210,7 @@ func TestConform(t *testing.T) {
 // whole runs; -short thins the points out, GBASE8A_EVERY tries them all.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
-	for name, stride := range map[string]int{"flush V952": 7, "flush V953": 11, "upgrade V952": 13, "upgrade V953": 17, "upgrade V953 held by SQL": 19} {
+	for name, stride := range map[string]int{"flush V952": 17, "flush V953": 23, "upgrade V952": 41, "upgrade V953": 47, "upgrade V953 held by SQL": 53} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if os.Getenv("GBASE8A_EVERY") != "" {
