@@ -100,6 +100,9 @@ func (switchAction) Probe(ctx context.Context, t driver.Target) (driver.Standing
 	case t.Step.Args["release"]:
 		return driver.Applied, nil
 	case m.Link:
+		if half, err := s.exists(ctx, s.newLink()); err != nil || half {
+			return driver.Half, err
+		}
 		return driver.NotApplied, nil
 	}
 	return driver.Unknown, fmt.Errorf("%s: %s points to %q, neither the old release nor the new one", s.Name, s.current(), link)

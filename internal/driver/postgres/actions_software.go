@@ -11,20 +11,29 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-// point is flip for a link's text as it was: a name or a path.
+// newLink is where the link is made before it takes the old one's place. A
+// link that leads nowhere would count as absent for test -e; this one leads to
+// a release.
+func (s *site) newLink() string { return s.Base + "/.current.new" }
+
+// point lets the link current lead somewhere, in one atomic step; link is its
+// text, a name or a path.
 func (s *site) point(ctx context.Context, link string) error {
-	if now, err := s.text(ctx, "readlink", s.current()); err != nil || now == link {
-		return err
-	}
-	tmp := s.Base + "/.current.new"
-	err := s.change(ctx, []string{"ln", "-sfn", link, tmp}, []string{"mv", "-T", tmp, s.current()}, []string{"sync", s.Base})
+	now, err := s.text(ctx, "readlink", s.current())
 	if err != nil {
 		return err
 	}
-	if now, err := s.text(ctx, "readlink", s.current()); err != nil || now != link {
-		return fmt.Errorf("%s: %s points to %q and not to %q: %w", s.Name, s.current(), now, link, err)
+	if now == link {
+		return s.change(ctx, []string{"rm", "-f", s.newLink()}, []string{"sync", s.Base})
 	}
-	return nil
+	err = s.change(ctx, []string{"ln", "-sfn", link, s.newLink()}, []string{"mv", "-T", s.newLink(), s.current()}, []string{"sync", s.Base})
+	if err != nil {
+		return err
+	}
+	if now, err = s.text(ctx, "readlink", s.current()); err == nil && now != link {
+		err = fmt.Errorf("%s: %s points to %q and not to %q", s.Name, s.current(), now, link)
+	}
+	return err
 }
 
 type existedMemo struct {

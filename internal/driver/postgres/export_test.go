@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
@@ -75,3 +76,5 @@ func Rejoin(ctx context.Context, env driver.Env, from, to string) error {
 	}
 	return f.proveFollows(ctx, c, to, nil)
 }
+
+func itoa64(n uint64) string { return strconv.FormatUint(n, 10) }

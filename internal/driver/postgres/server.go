@@ -169,12 +169,7 @@ func parseReleaseLine(s string) string {
 
 // flip points the link at another release in one atomic step.
 func (s *site) flip(ctx context.Context, release string) error {
-	tmp := s.Base + "/.current.new"
-	err := s.change(ctx,
-		[]string{"ln", "-sfn", release, tmp},
-		[]string{"mv", "-T", tmp, s.current()},
-		[]string{"sync", s.Base})
-	if err != nil {
+	if err := s.point(ctx, release); err != nil {
 		return err
 	}
 	_, got, err := s.installed(ctx)

@@ -28,21 +28,30 @@ func serve(w *sim.World, m *sim.Machine, pid string, c net.Conn) {
 	be.Send(&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}})
 	be.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 	for be.Flush() == nil {
-		msg, err := be.Receive()
-		if err != nil {
-			return
-		}
-		q, ok := msg.(*pgproto3.Query)
-		if !ok {
-			return
-		}
-		var a answer
-		w.With(func() { a = ask(w, m, pid, q.String) })
-		if a.gone {
+		sql, a, ok := next(w, m, pid, c)
+		if !ok || sql == "" || a.gone {
 			return
 		}
 		a.send(be)
 	}
+}
+
+// next takes one statement and carries it out. The room is locked before the
+// client's write has ended: a statement that was sent is done before the next
+// command of anybody, so the same run is the same each time.
+func next(w *sim.World, m *sim.Machine, pid string, c net.Conn) (sql string, a answer, ok bool) {
+	buf := make([]byte, 1<<16)
+	if _, err := c.Read(buf[:1]); err != nil {
+		return "", a, false
+	}
+	w.With(func() {
+		n, err := c.Read(buf[1:])
+		if ok = err == nil && buf[0] == 'Q' && n > 5; ok {
+			sql = strings.TrimRight(string(buf[5:n+1]), "\x00")
+			a = ask(w, m, pid, sql)
+		}
+	})
+	return sql, a, ok
 }
 
 // answer is what a statement brings.
