@@ -188,7 +188,7 @@ func (s *state) reign(in *instance) {
 		if other == in {
 			continue
 		}
-		if _, ok := holds(other.wal, other.lsn, in.wal); ok && other.wal != in.wal || other.wal == in.wal && other.primary() {
+		if _, ok := holds(other.wal, other.lsn, in.wal); ok && other.wal != in.wal || other.wal == in.wal && (other.primary() || other.lsn > in.lsn) {
 			s.branch(in)
 			return
 		}
