@@ -237,7 +237,9 @@ func passing(ctx context.Context, err error) (wait.Look, error) {
 func (s *site) awaitHealth(ctx context.Context, fallen func(*view) []check.Finding) error {
 	spec := wait.Spec{What: say.F("every module of every node is OPEN and data are consistent", "每个节点的所有模块 OPEN 且数据一致"),
 		Deadline: s.conf(s.Members[0].Name).StartWait, Every: 3 * time.Second, Next: "gcadmin"}
+	defer func() { s.limit = 0 }()
 	return wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
+		s.hurry()
 		v, err := s.live(ctx)
 		if err != nil {
 			return passing(ctx, err)
@@ -384,7 +386,9 @@ func (switchMode) to(ctx context.Context, t driver.Target, mode string) error {
 		return err
 	}
 	spec := wait.Spec{What: say.F("every virtual cluster is %s", "各虚拟集群为 %s", strings.ToUpper(mode)), Deadline: 3 * time.Minute, Every: 3 * time.Second, Next: "gcadmin switchmode " + mode}
+	defer func() { s.limit = 0 }()
 	return wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
+		s.hurry()
 		for _, vc := range s.VCs {
 			_, node, err := s.anyGcadmin(ctx, "-V")
 			if err != nil {

@@ -29,7 +29,9 @@ func isWait(err error) bool {
 func (s *site) waitGcware(ctx context.Context, _ driver.Target) error {
 	var open int
 	spec := wait.Spec{What: say.F("gcware is OPEN on every node", "每个节点的 gcware 均为 OPEN"), Deadline: s.conf(s.Members[0].Name).OpenWait, Every: 3 * time.Second, Next: "gcadmin"}
+	defer func() { s.limit = 0 }()
 	err := wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
+		s.hurry()
 		st, err := s.status(ctx, "")
 		if err != nil {
 			return passing(ctx, err)

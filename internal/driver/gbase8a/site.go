@@ -75,6 +75,30 @@ type site struct {
 	opts    options
 	plan    *plan.Plan
 	report  func(say.Text)
+	// limit shortens the status calls of a wait; see hurry.
+	limit time.Duration
+}
+
+// firstLimit is the time that the first status call of a wait gets.
+const firstLimit = 3 * time.Second
+
+// hurry gives the status calls of a wait little time at first and twice as
+// much each time, up to the setting: while gcware forms its majority gcadmin
+// blocks, and only a new call sees that it has.
+func (s *site) hurry() {
+	if s.limit == 0 {
+		s.limit = firstLimit
+	} else if s.limit < time.Hour {
+		s.limit *= 2
+	}
+}
+
+// statusWait is the hard limit of a gcadmin call now.
+func (s *site) statusWait(node string) time.Duration {
+	if w := s.conf(node).StatusWait; s.limit == 0 || w < s.limit {
+		return w
+	}
+	return s.limit
 }
 
 // The names of the facts that a plan holds.
@@ -214,9 +238,11 @@ func silent(ctx context.Context, node string, wait time.Duration, argv []string,
 
 // gcadmin runs a gcadmin command that only reads on one coordinator.
 func (s *site) gcadmin(ctx context.Context, node string, args ...string) (string, error) {
-	argv := append([]string{"gcadmin"}, args...)
-	res, err := s.ask(ctx, node, argv...)
-	return string(res.Stdout), silent(ctx, node, s.conf(node).StatusWait, argv, err)
+	argv, limit := append([]string{"gcadmin"}, args...), s.statusWait(node)
+	cmd := host.Read(argv...)
+	cmd.Timeout = limit
+	res, err := s.Hosts[node].Run(ctx, sourced(s.conf(node), cmd))
+	return string(res.Stdout), silent(ctx, node, limit, argv, err)
 }
 
 // anyGcadmin asks the coordinators one after another until one answers. After
