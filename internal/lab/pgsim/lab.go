@@ -17,6 +17,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -79,6 +80,7 @@ type node struct {
 	recovery   bool
 	promoting  bool
 	frozen     bool // does not replay
+	crashed    bool // it ran when the power went
 	wal        []record
 	auto       map[string]string // postgresql.auto.conf
 	conf       map[string]string // postgresql.conf
@@ -248,14 +250,14 @@ func (l *Lab) Freeze(name string, frozen bool) {
 	l.World.With(func() { roomOf(l.World).nodes[name].frozen = frozen })
 }
 
-// Mend does what a person does after a machine lost its power: starts the
-// servers that do not run, in the role that their data directories have.
+// Mend does what a person, or the machine's own start-up, does after the power
+// was lost: starts the servers that ran, in the role that their data directories have.
 func (l *Lab) Mend() error {
 	var err error
 	l.World.With(func() {
 		r := roomOf(l.World)
 		for _, name := range r.order {
-			if r.nodes[name].pid == 0 {
+			if n := r.nodes[name]; n.pid == 0 && n.crashed {
 				err = errors.Join(err, r.start(l.World, l.World.Machine(name), base+"/current/bin/postgres"))
 			}
 		}
@@ -263,48 +265,72 @@ func (l *Lab) Mend() error {
 	return err
 }
 
-// Truth tells what is wrong: two primaries at any time, a history that forked,
-// an acknowledged write that is missing, a standby that does not follow,
-// something of the run left behind.
+// Truth tells what is wrong at the end of a run: what Damage tells, and a
+// server that is down or does not follow, or something of the run left behind.
 func (l *Lab) Truth() error {
-	if err := l.World.Sleep(nil2(), 4*tick); err != nil {
+	if err := l.Damage(); err != nil {
+		return err
+	}
+	var err error
+	l.World.With(func() {
+		r := roomOf(l.World)
+		if r.primary() == nil {
+			err = errors.New("there is no primary")
+		}
+		for _, name := range r.order {
+			if err == nil {
+				err = r.nodeTruth(l.World, r.nodes[name])
+			}
+		}
+	})
+	return err
+}
+
+// Damage tells what must not be at any time, also in the middle of a run: two
+// primaries, a history that forked, an acknowledged write that is missing, a
+// command or statement that the simulator does not know.
+func (l *Lab) Damage() error {
+	if err := l.World.Sleep(context.Background(), 4*tick); err != nil {
 		return err
 	}
 	if c := l.World.Complaints(); len(c) > 0 {
 		return fmt.Errorf("the simulator was asked what it does not know: %q", c)
 	}
 	var err error
-	l.World.With(func() { err = roomOf(l.World).truth(l.World) })
+	l.World.With(func() {
+		r := roomOf(l.World)
+		r.pump(l.World)
+		if len(r.damage) > 0 {
+			err = fmt.Errorf("damage: %q", r.damage)
+			return
+		}
+		err = r.lost()
+	})
 	return err
 }
 
-func (r *room) truth(w *sim.World) error {
-	r.pump(w)
-	if len(r.damage) > 0 {
-		return fmt.Errorf("damage: %q", r.damage)
-	}
-	var primary *node
+func (r *room) primary() *node {
 	for _, name := range r.order {
-		n := r.nodes[name]
-		if n.pid != 0 && !n.recovery {
-			primary = n
+		if n := r.nodes[name]; n.pid != 0 && !n.recovery {
+			return n
 		}
 	}
-	if primary == nil {
-		return fmt.Errorf("there is no primary")
+	return nil
+}
+
+// lost looks for acknowledged rows that the primary lacks.
+func (r *room) lost() error {
+	p := r.primary()
+	if p == nil {
+		return nil
 	}
 	have := map[int]bool{}
-	for _, rec := range primary.wal {
+	for _, rec := range p.wal {
 		have[rec.row] = true
 	}
 	for row := range r.acked {
 		if !have[row] {
-			return fmt.Errorf("the acknowledged row %d is missing on %s", row, primary.name)
-		}
-	}
-	for _, name := range r.order {
-		if err := r.nodeTruth(w, r.nodes[name]); err != nil {
-			return err
+			return fmt.Errorf("the acknowledged row %d is missing on %s", row, p.name)
 		}
 	}
 	return nil

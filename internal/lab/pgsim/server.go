@@ -1,7 +1,6 @@
 package pgsim
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,8 +30,6 @@ const (
 )
 
 const systemID = 7300000000000000001
-
-func nil2() context.Context { return context.Background() }
 
 func register(w *sim.World, cutScript string) {
 	w.RegisterTool("postgres", postgresTool)
@@ -138,7 +135,7 @@ func (r *room) start(w *sim.World, m *sim.Machine, binary string) error {
 		return errors.New("no such binary")
 	}
 	p := m.Spawn(sim.Proc{PPID: 1, Kind: "postgres", User: osUser, Exe: exe, Argv: []string{binary, "-D", data}, Cwd: data})
-	n.pid, n.promoting = p.PID, false
+	n.pid, n.promoting, n.crashed = p.PID, false, false
 	n.recovery = m.Exists(data + "/standby.signal")
 	n.reload()
 	status := "ready   "
@@ -189,6 +186,7 @@ func crashed(w *sim.World, m *sim.Machine, p *sim.Proc, _ string) {
 	r := roomOf(w)
 	if n := r.nodes[m.Name()]; n != nil && n.pid == p.PID {
 		r.ended(m, n)
+		n.crashed = true
 	}
 }
 
