@@ -104,7 +104,8 @@ func (r *Runner) failed(stop *Stop) Outcome {
 func (r *Runner) owing() []string {
 	var nodes []string
 	for i := range r.Trail.Steps {
-		if r.Trail.Steps[i].Status == Owing {
+		// A step of the whole cluster is owed for a node whose own steps are owed too.
+		if r.Trail.Steps[i].Status == Owing && r.Trail.Plan.Steps[i].Node != "" {
 			nodes = append(nodes, r.Trail.Plan.Steps[i].Node)
 		}
 	}

@@ -456,13 +456,18 @@ func (r *room) scripts() ([]fileToWrite, error) {
 }
 
 func (openAction) Undo(ctx context.Context, t driver.Target) error {
-	_, s, err := hereOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
 	var m openMemo
 	if err := recall(t.Memo, &m); err != nil {
 		return err
+	}
+	if t.Undoing {
+		if err := r.comeUp(ctx, s); err != nil {
+			return err
+		}
 	}
 	if err := s.change(ctx, "rm", "-f", path.Join(s.Data, oldConf)); err != nil {
 		return err

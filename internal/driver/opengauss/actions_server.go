@@ -309,11 +309,36 @@ func (r *room) proveNumber(ctx context.Context, s *site) error {
 }
 
 func (startAction) Undo(ctx context.Context, t driver.Target) error {
-	_, s, err := hereOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
+	if err := r.catchCatalogue(ctx, s); err != nil {
+		return err
+	}
 	return s.halt(ctx)
+}
+
+// catchCatalogue lets a node that was away while the catalogue went back
+// receive that with the new binaries: the old ones would not start on what it
+// still holds (spec section 12.2, 4).
+func (r *room) catchCatalogue(ctx context.Context, s *site) error {
+	if !r.Undoing || r.Args["old-number"] == "" {
+		return nil
+	}
+	p, err := r.primary(ctx)
+	if err != nil || p == nil || p == s {
+		return err
+	}
+	app, err := s.link(ctx)
+	if err != nil || app != r.newApp(s) {
+		return err
+	}
+	role := r.Args["role"]
+	if role == "primary" {
+		role = "standby"
+	}
+	return r.launch(ctx, s, role)
 }
 
 // carryAction brings what a node has made its own from the old directory into

@@ -52,6 +52,9 @@ func (r *room) primary(ctx context.Context) (*site, error) {
 // mustPrimary waits a little for a primary that takes writes: with a cluster
 // manager it may move at any time.
 func (r *room) mustPrimary(ctx context.Context) (*site, error) {
+	if err := r.revive(ctx); err != nil {
+		return nil, err
+	}
 	var found *site
 	spec := wait.Spec{What: say.F("one node is primary and Normal", "有一个状态正常的主库"), Deadline: 90 * time.Second, Every: 500 * time.Millisecond, Next: "shiplift status"}
 	err := wait.For(ctx, r.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
@@ -67,6 +70,65 @@ func (r *room) mustPrimary(ctx context.Context) (*site, error) {
 		return wait.Look{Done: h.Healthy() && h.Primary(), Says: say.F("%s: %s %s", "%s：%s %s", p.Name, h.Role, h.State)}, nil
 	})
 	return found, err
+}
+
+// revive starts the primary again when its machine went down in the middle of
+// the run and nobody else started it: a rollback must come to its end also when
+// the cluster is down (I5). It does so only when every node answers, none is
+// primary, and exactly one stopped server was the primary when it stopped:
+// the server itself writes its mode into postmaster.opts at every change.
+func (r *room) revive(ctx context.Context) error {
+	states, errs := r.states(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var was []*site
+	for i, h := range states {
+		switch {
+		case errs[i] != nil:
+			return nil // it might be the primary: the wait that follows tells
+		case h.Process == gaussdb.Running && h.Primary():
+			return nil
+		case h.Process == gaussdb.Running || r.Sites[i].HasCM:
+			continue
+		}
+		o, err := r.Sites[i].opts(ctx)
+		if err != nil {
+			return err
+		}
+		if o.Value("-M") == "primary" || o.Program != "" && len(r.Sites) == 1 {
+			was = append(was, r.Sites[i])
+		}
+	}
+	if len(was) != 1 {
+		return nil
+	}
+	report(r.Target)(say.F("%s was the primary and does not run: it is started again", "%s 是原主库但未运行：重新启动", was[0].Name))
+	role := "primary"
+	if len(r.Sites) == 1 {
+		role = ""
+	}
+	return r.startServer(ctx, was[0], role)
+}
+
+// comeUp starts a server that ran before the upgrade and is down now, with the
+// release that $GAUSSHOME leads to.
+func (r *room) comeUp(ctx context.Context, s *site) error {
+	if r.Plan.Before[s.Name].Running == "" || s.HasCM {
+		return nil
+	}
+	st, err := s.Status(ctx, s.Data)
+	if err != nil || st.Process == gaussdb.Running {
+		return err
+	}
+	if err := r.revive(ctx); err != nil {
+		return err
+	}
+	if st, err = s.Status(ctx, s.Data); err != nil || st.Process == gaussdb.Running {
+		return err
+	}
+	role := map[string]string{"primary": "standby", "standby": "standby", "cascade": "cascade_standby"}[s.Role]
+	return r.launch(ctx, s, role)
 }
 
 // switchoverAction hands the primary's role over.
@@ -152,6 +214,9 @@ func (a switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	if err := r.revive(ctx); err != nil {
+		return err
+	}
 	p, err := r.primary(ctx)
 	if err != nil {
 		return err
@@ -172,6 +237,9 @@ func (r *room) handOver(ctx context.Context, from, to *site) error {
 	if p != to {
 		if p != from {
 			report(r.Target)(say.F("%s is the primary now, not %s", "当前主库为 %s，而不是 %s", p.Name, from.Name))
+		}
+		if err := r.comeUp(ctx, to); err != nil {
+			return err
 		}
 		if err := r.caughtUp(ctx, p, to); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/driver/opengauss"
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -189,4 +190,9 @@ func TestEveryCrash(t *testing.T) {
 			drivertest.EveryCrash(t, open, stride(own))
 		})
 	}
+}
+
+// sourced is a command as the cluster user types it.
+func sourced(l *gauss.Lab, argv ...string) host.Cmd {
+	return host.Sourced(l.Options.Profile(), host.Change(argv...))
 }

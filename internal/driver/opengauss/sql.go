@@ -82,9 +82,17 @@ func (a sqlAction) Probe(ctx context.Context, t driver.Target) (driver.Standing,
 	if err != nil {
 		return half(err)
 	}
-	p, err := r.mustPrimary(ctx)
+	p, err := r.primary(ctx)
 	if err != nil {
 		return half(err)
+	}
+	if p == nil {
+		// How far it came stands in a database that does not run. To run the
+		// inverse is right wherever it stands.
+		if _, errs := r.states(ctx); errors.Join(errs...) != nil {
+			return half(errors.Join(errs...))
+		}
+		return driver.Half, nil
 	}
 	got, err := catalogueState(ctx, p)
 	if err != nil {

@@ -107,13 +107,13 @@ var cmProcs = sim.ProcKind{
 	Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, sig string) {
 		s := stateOf(w)
 		s.elect(w)
-		if sig == "power" {
-			return
-		}
 		name := p.Argv[0][strings.LastIndexByte(p.Argv[0], '/')+1:]
 		d := 2 * time.Second
 		if name == "om_monitor" { // cron brings it back
 			d = 10*time.Second + time.Duration(w.Rand().IntN(20))*time.Second
+		}
+		if sig == "power" { // cron runs again when the machine does
+			d = 40 * time.Second
 		}
 		w.After(d, evCM, m.Name(), cmEvent{"proc", name})
 	},
@@ -126,6 +126,9 @@ func cmAct(w *sim.World, e sim.Event) {
 	m := w.Machine(e.Node)
 	a := e.Arg.(cmEvent)
 	if !m.Up() {
+		if a.what == "proc" {
+			w.After(40*time.Second, evCM, e.Node, a)
+		}
 		return
 	}
 	if a.what == "proc" {

@@ -228,6 +228,7 @@ func (s *state) settle(w *sim.World) {
 	dt := now.Sub(s.last)
 	s.last = now
 	s.unlinkLost(w)
+	s.relink(w) // a walreceiver tries again when the network is back
 	s.reach(w, dt)
 	for _, in := range s.insts {
 		if in.srv == nil || !in.srv.linked || now.Before(in.srv.behind) {
