@@ -167,7 +167,9 @@ func (p *player) play(ctx context.Context) error {
 				p.out.Troubled = out.Step
 			}
 			if failures++; failures >= 2 {
-				p.heal(ctx)
+				if err := p.heal(ctx); err != nil {
+					return err
+				}
 			}
 			verb = p.after(verb)
 		}
@@ -187,20 +189,22 @@ func (p *player) after(verb string) string {
 }
 
 // heal is the person who mends what is broken, and the time that takes.
-func (p *player) heal(ctx context.Context) {
+func (p *player) heal(ctx context.Context) error {
 	if p.world.Sim != nil {
 		p.world.Sim.Heal()
 	}
-	_ = p.world.Env.Clock.Sleep(ctx, time.Minute)
-}
-
-// prove asks the simulator's own truth and reads every node's release.
-func (p *player) prove(ctx context.Context) error {
-	p.heal(ctx)
 	if p.world.Mend != nil {
 		if err := p.world.Mend(); err != nil {
 			return err
 		}
+	}
+	return p.world.Env.Clock.Sleep(ctx, time.Minute)
+}
+
+// prove asks the simulator's own truth and reads every node's release.
+func (p *player) prove(ctx context.Context) error {
+	if err := p.heal(ctx); err != nil {
+		return err
 	}
 	if err := p.world.Truth(); err != nil {
 		return err

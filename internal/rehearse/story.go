@@ -24,8 +24,8 @@ type World struct {
 	// Truth is asked after each case, from what the simulator knows and not
 	// from what the tool believes: two primaries, lost writes, rules broken.
 	Truth func() error
-	// Mend does what a person does once a run is over and a machine had lost its
-	// power on the way: starts what does not run. nil where nothing is to be done.
+	// Mend does what a person, or the machine's own start-up, does after the power
+	// was lost: starts what ran then. nil where nothing is to be done.
 	Mend func() error
 	// Accept are the one-way gates the case crosses besides commit.
 	Accept []string
