@@ -217,7 +217,7 @@ func (s *site) compareOld(ctx context.Context, standby *member, limit time.Durat
 }
 
 func (s *site) lookShow(ctx context.Context, standby *member) (wait.Look, error) {
-	all, err := s.show(ctx)
+	all, err := s.show(ctx, standby.name)
 	if err != nil {
 		return wait.Look{}, err
 	}

@@ -84,8 +84,8 @@ func byHead(head, words []string) (map[string]string, bool) {
 }
 
 // show asks dmmonitor. A confirming monitor exists only once in a system, so a
-// copy of its ini with MON_DW_CONFIRM = 0 is used.
-func (s *site) show(ctx context.Context) ([]shown, error) {
+// copy of its ini with MON_DW_CONFIRM = 0 is used, one for each who asks: steps run side by side.
+func (s *site) show(ctx context.Context, who string) ([]shown, error) {
 	for _, n := range s.nodes {
 		if n.set["monitor_ini"] == "" {
 			continue
@@ -94,7 +94,7 @@ func (s *site) show(ctx context.Context) ([]shown, error) {
 		if err != nil {
 			return nil, err
 		}
-		own := n.file("dmmonitor.ini")
+		own := n.file("dmmonitor-" + who + ".ini")
 		if err := n.change(ctx, "mkdir", "-p", path.Dir(own)); err != nil {
 			return nil, err
 		}

@@ -48,10 +48,17 @@ func checkOptions(r plan.Request) error {
 	return nil
 }
 
+// rolls reports whether a rolling upgrade is asked for. "rolling" is the tool's
+// default; only a DSC cluster without Data Watch has such a way, and any other
+// cluster goes in place, which the plan's first remark says.
+func (d *detail) rolls(r plan.Request) bool {
+	return d.site.topology == DSC && (r.Mode == "rolling" || r.Mode == "grey")
+}
+
 // pathRequest is the question that a plan's request asks.
 func (d *detail) pathRequest(r plan.Request, from, to release.Version) PathRequest {
 	first := d.site.nodes[0]
-	q := PathRequest{From: from, To: to, Topology: d.site.topology, Rolling: r.Mode == "rolling" || r.Mode == "grey", Facts: map[string]string{}}
+	q := PathRequest{From: from, To: to, Topology: d.site.topology, Rolling: d.rolls(r), Facts: map[string]string{}}
 	pick := func(option, setting string) string {
 		if v := r.Options[option]; v != "" {
 			return v
@@ -139,6 +146,9 @@ func (Driver) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request)
 	}
 	b := &builder{d: d, r: r, q: q}
 	b.p.From, b.p.To = from.String(), to.String()
+	if !q.Rolling {
+		b.p.Remarks = append(b.p.Remarks, say.F("this upgrade is in place: the whole cluster is down for a while", "本次为就地升级：整个集群将停机一段时间"))
+	}
 	for i, h := range a.Hops {
 		b.prefix = ""
 		if len(a.Hops) > 1 {

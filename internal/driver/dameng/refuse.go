@@ -30,7 +30,7 @@ func (d Duties) forbidRolling(r PathRequest, h release.Hop, state map[string]str
 		return refuse("DM-091", say.F(
 			"the ASM disks are below version 4100: DCR and voting disks must be initialised anew for %s, with the whole cluster stopped",
 			"ASM 磁盘版本低于 4100：升级到 %s 须整体停机并重新初始化 DCR 与 Voting 磁盘", h.To),
-			say.F("ask for the way in place", "请改用就地升级"))
+			say.F("ask for the way in place (--mode inplace)", "请改用就地升级（--mode inplace）"))
 	}
 	if !r.Rolling || !d.strict() {
 		return release.Answer{}, false
@@ -38,7 +38,7 @@ func (d Duties) forbidRolling(r PathRequest, h release.Hop, state map[string]str
 	return refuse("DM-002", say.F(
 		"%s to %s changes a format on disk that nodes of two releases cannot share: no rolling upgrade",
 		"从 %s 到 %s 会变更磁盘格式，两个版本的节点不能共用同一个库：不支持滚动升级", h.From, h.To),
-		say.F("ask for the way in place", "请改用就地升级"))
+		say.F("ask for the way in place (--mode inplace)", "请改用就地升级（--mode inplace）"))
 }
 
 func (d Duties) forbidExit(_ PathRequest, h release.Hop, state map[string]string) (release.Answer, bool) {
