@@ -208,6 +208,17 @@ func (s *site) callFlush(ctx context.Context) error {
 		if m.Python == "" {
 			continue
 		}
+		if len(errs) > 0 { // what keeps one coordinator from answering may have taken its gcware too (G06)
+			st, err := s.status(ctx, "")
+			if closed := []string(nil); err == nil {
+				if closed = s.notOpen(st); len(closed) > 0 {
+					err = &say.Problem{Text: say.F("gcware is no longer OPEN everywhere: %s", "gcware 不再全部 OPEN：%s", strings.Join(closed, ", ")), Next: say.F("shiplift resume or shiplift rollback", "shiplift resume 或 shiplift rollback")}
+				}
+			}
+			if err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+		}
 		argv := []string{m.Python, "-c", flushProgram}
 		wait := s.conf(m.Name).StatusWait
 		res, err := s.do(ctx, m.Name, wait, argv...)

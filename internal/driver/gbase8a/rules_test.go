@@ -96,28 +96,28 @@ var rulesBroken = map[string]broken{
 	"G21 a node that the inventory does not have": {cfg: v953, r: upgrade953, check: "gbase8a-members", refused: "G21",
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Nodes[2].IP = "10.9.9.9" }},
 	"G22 the wrong login": {cfg: v953, r: upgrade953, check: "gbase8a-nodes",
-		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("host2").Login = "root" }},
+		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("db2").Login = "root" }},
 	"G24 no room for the backup": {cfg: v953, r: upgrade953, check: "gbase8a-room",
-		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("host1").SetDisk(200<<30, 200<<30-2<<30) }},
+		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("db1").SetDisk(200<<30, 200<<30-2<<30) }},
 	"G24 the installer wrote no backup": {cfg: v953, r: upgrade953, step: "db1/install", says: "no backup file", stays: true,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.NoBackup = true }},
 	"G25 the prefix is not writable": {cfg: v953, r: upgrade953, check: "gbase8a-writable", step: "db1/install", says: "doesn't have write",
-		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("host3").Chown("/opt/gbase", "root") }},
+		bend: func(w *sim.World, _ *lab.Cluster) { w.Machine("db3").Chown("/opt/gbase", "root") }},
 	"G26 another system": {cfg: v953, r: upgrade953, check: "gbase8a-package", step: "db1/install", says: "must be centos7",
 		bend: func(w *sim.World, _ *lab.Cluster) {
-			w.Machine("host2").Write("/etc/os-release", "ID=\"kylin\"\nVERSION_ID=\"V10\"\n", 0o644, "root")
+			w.Machine("db2").Write("/etc/os-release", "ID=\"kylin\"\nVERSION_ID=\"V10\"\n", 0o644, "root")
 		}},
 	"G27 a python without gcware": {cfg: v953, r: upgrade953, check: "gbase8a-python", step: "cluster/flush", says: "no coordinator has a python",
 		bend: func(w *sim.World, _ *lab.Cluster) {
-			for _, h := range []string{"host1", "host2", "host3"} {
+			for _, h := range []string{"db1", "db2", "db3"} {
 				w.Machine(h).Install("/usr/bin/python", "gbase8a python 3.9.1", "root")
 				w.Machine(h).Remove("/usr/bin/python2")
 			}
 		}},
 	"G27 one coordinator's python is enough": {cfg: v953, r: flushRequest, recovers: true, check: "gbase8a-python", warns: true,
 		bend: func(w *sim.World, _ *lab.Cluster) {
-			w.Machine("host1").Install("/usr/bin/python", "gbase8a python 3.9.1", "root")
-			w.Machine("host1").Remove("/usr/bin/python2")
+			w.Machine("db1").Install("/usr/bin/python", "gbase8a python 3.9.1", "root")
+			w.Machine("db1").Remove("/usr/bin/python2")
 		}},
 	"G28 a license that is missing": {cfg: lab.Config{Flavor: lab.V953, Licensed: true}, r: upgrade953, step: "cluster/wait-healthy", says: "license is missing",
 		cure: func(_ *sim.World, c *lab.Cluster) { c.LicenseOK = true }},
@@ -128,11 +128,11 @@ var rulesBroken = map[string]broken{
 	"G23 a service that somebody starts before the installer": {cfg: v953, r: upgrade953, step: "db1/install", says: "services run on db2",
 		fault: sim.Fault{Kind: sim.HookAfter, Do: hookStart, Match: "shiplift.options", Changes: true}},
 	"G17 gcware that lost its snapshot": {cfg: v953, r: upgrade953, step: "db2/stop-gcware", says: "the flush is not proven",
-		fault: sim.Fault{Kind: sim.HookAfter, Do: hookLose, Node: "host1", Match: "gcware_services gcware stop"}},
+		fault: sim.Fault{Kind: sim.HookAfter, Do: hookLose, Node: "db1", Match: "gcware_services gcware stop"}},
 	"G31 another operator": {cfg: v953, r: flushRequest, check: "gbase8a-lock", step: "db1/lock", says: "another operator holds the cluster: somebody-else",
 		bend: func(w *sim.World, c *lab.Cluster) {
 			c.OtherLock = true
-			w.Machine("host1").Symlink("somebody-else", "/home/gbase/.shiplift-gbase8a.lock")
+			w.Machine("db1").Symlink("somebody-else", "/home/gbase/.shiplift-gbase8a.lock")
 		}},
 	"G32 mixed releases after a crash of the installer": {cfg: v953, r: upgrade953, step: "db1/install", says: "different releases", stays: true,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.CrashAt = "copy" }},
@@ -316,7 +316,7 @@ func TestACoordinatorThatIsDown(t *testing.T) {
 	t.Parallel()
 	t.Run("before the run", func(t *testing.T) {
 		t.Parallel()
-		o := open(t, v953, flushRequest, func(w *sim.World, _ *lab.Cluster) { w.Machine("host2").PowerOff() })
+		o := open(t, v953, flushRequest, func(w *sim.World, _ *lab.Cluster) { w.Machine("db2").PowerOff() })
 		if _, err := rehearse.Begin(t.Context(), o.World); err == nil || !strings.Contains(err.Error(), "db2") {
 			t.Errorf("plan gave %v", err)
 		}
@@ -347,8 +347,8 @@ func TestACoordinatorThatIsDown(t *testing.T) {
 func TestStatusIsAskedWithALimit(t *testing.T) {
 	t.Parallel()
 	o := open(t, v953, flushRequest, func(w *sim.World, _ *lab.Cluster) {
-		w.Machine("host2").PowerOff()
-		w.Machine("host3").PowerOff()
+		w.Machine("db2").PowerOff()
+		w.Machine("db3").PowerOff()
 	})
 	start := o.w.Now()
 	obs, err := o.Driver.Observe(t.Context(), o.Env)

@@ -47,7 +47,7 @@ func roomOf(t testing.TB, cfg lab.Config) *room {
 	}
 	w := sim.New(7)
 	lab.Install(w, cfg)
-	w.RegisterHook(hookDown, func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("host2").PowerOff() })
+	w.RegisterHook(hookDown, func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("db2").PowerOff() })
 	w.RegisterHook(hookStart, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).StartAll(w, "db2") })
 	w.RegisterHook(hookLose, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).LoseSnapshot(w, "db2") })
 	packages, err := lab.WritePackages(filepath.Join(packageDir, fmt.Sprint(len(rooms))), cfg)

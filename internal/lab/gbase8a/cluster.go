@@ -111,6 +111,7 @@ type Cluster struct {
 	OtherLock   bool // another operator works on this cluster
 
 	job        flushJob
+	sawOpen    time.Time // when gcadmin last showed every gcware OPEN
 	install    *installer
 	violations []string
 	tables     []string // test tables that were not dropped
@@ -223,8 +224,12 @@ func (cfg Config) nodes() []Node {
 				if cfg.Flavor == V953 {
 					root += "/" + ip
 				}
-				ns = append(ns, Node{Name: fmt.Sprintf("%s%d", prefix, i+1), IP: ip, Root: root, Version: cfg.Release,
-					Machine: fmt.Sprintf("host%d", k/cfg.PerMachine+1)})
+				name := fmt.Sprintf("%s%d", prefix, i+1)
+				machine := name
+				if cfg.PerMachine > 1 {
+					machine = fmt.Sprintf("host%d", k/cfg.PerMachine+1)
+				}
+				ns = append(ns, Node{Name: name, IP: ip, Root: root, Version: cfg.Release, Machine: machine})
 			}
 			role(&ns[at])
 		}

@@ -271,8 +271,8 @@ func TestSimulatedSoftware(t *testing.T) {
 			gcwareOnly(t, w, c)
 			must(t, w, c, "db1", "python", "-c", FlushProgram)
 			_ = w.Sleep(t.Context(), 2*time.Second)
-			w.Machine("host3").PowerOff()
-			w.Machine("host3").PowerOn()
+			w.Machine("db3").PowerOff()
+			w.Machine("db3").PowerOn()
 			_ = w.Sleep(t.Context(), 20*time.Second)
 			if s := c.Snapshots(w, "db3"); !s[len(s)-1].Partial {
 				t.Errorf("snapshots %v", s)

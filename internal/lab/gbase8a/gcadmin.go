@@ -196,6 +196,9 @@ func gcadmin(call *sim.Call, n *Node) int {
 	}
 	switch {
 	case len(args) == 0, args[0] == "showcluster":
+		if open, all := c.openCount(call.World); open == all {
+			c.sawOpen = call.World.Time()
+		}
 		call.Print(c.status(call.World, vc))
 	case strings.HasPrefix(args[0], "show") && strings.HasSuffix(args[0], "event"):
 		c.events(call, strings.TrimSuffix(strings.TrimPrefix(args[0], "show"), "event"), vc)

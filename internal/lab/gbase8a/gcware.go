@@ -155,16 +155,25 @@ func openEvent(w *sim.World, e sim.Event) {
 
 func (c *Cluster) backgroundSnapshot(w *sim.World) {
 	for i := range c.Nodes {
-		if c.gcwareOpen(w, &c.Nodes[i]) {
+		if c.gcwareOpen(w, &c.Nodes[i]) && room(w.Machine(c.Nodes[i].Machine), 1<<10) {
 			c.complete(w, &c.Nodes[i], c.Term, c.Index)
 		}
 	}
 }
 
+// justNow is how old a look at gcadmin may be when the flush is called.
+const justNow = 10 * time.Second
+
+// room says whether a machine's disk takes so many bytes more.
+func room(m *sim.Machine, bytes int64) bool {
+	size, used := m.Disk()
+	return size == 0 || used+bytes <= size
+}
+
 // flush is gcware.flush_statemachine(): it takes the request, no more.
 func (c *Cluster) flush(w *sim.World) {
 	open, all := c.openCount(w)
-	if open < all {
+	if open < all && w.Time().Sub(c.sawOpen) > justNow { // a node that died since gcadmin was asked is nobody's fault
 		c.violate("G06", "flush with %d of %d gcware OPEN", open, all)
 	}
 	for i := range c.Nodes {
@@ -209,7 +218,7 @@ func is(fault, node string) bool { return fault == node || fault == "all" }
 func flushBegins(w *sim.World, e sim.Event) {
 	c := Of(w)
 	n := c.node(e.Node)
-	if c.job.id != e.Arg.(int) || !c.job.left[n.Name] {
+	if c.job.id != e.Arg.(int) || !c.job.left[n.Name] || !room(w.Machine(n.Machine), 1<<10) {
 		return
 	}
 	c.job.begun[n.Name] = true
@@ -222,7 +231,7 @@ func flushBegins(w *sim.World, e sim.Event) {
 func flushEnds(w *sim.World, e sim.Event) {
 	c := Of(w)
 	n := c.node(e.Node)
-	if c.job.id != e.Arg.(int) || !c.job.left[n.Name] || is(c.Faults.NeverComplete, n.Name) || c.Faults.ForeignTerm == n.Name {
+	if c.job.id != e.Arg.(int) || !c.job.left[n.Name] || is(c.Faults.NeverComplete, n.Name) || c.Faults.ForeignTerm == n.Name || !room(w.Machine(n.Machine), 1<<10) {
 		return
 	}
 	delete(c.job.left, n.Name)

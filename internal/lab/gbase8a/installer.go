@@ -247,13 +247,21 @@ func (c *Cluster) refuseRestore(call *sim.Call, in *installer) string {
 	return ""
 }
 
-// go_ lets the installer go on by one phase; it returns how long the next one takes.
+// backupSize is what the installer's backup takes.
+const backupSize = 200 << 20
+
+// advance lets the installer go on by one phase; it returns how long the next one takes.
 func (c *Cluster) advance(w *sim.World, in *installer) (time.Duration, bool) {
 	say := func(format string, args ...any) { in.log += fmt.Sprintf(format+"\n", args...) }
 	phase := in.phase
 	in.phase++
 	if in.restore {
 		if phase < len(c.Nodes) {
+			if m := w.Machine(c.Nodes[phase].Machine); !m.Connected() || !room(m, 1<<20) {
+				in.code = 1
+				say("%s is not reachable or full", c.Nodes[phase].IP)
+				return 0, false
+			}
 			c.setVersion(w, &c.Nodes[phase], in.to)
 			say("restore %s ...", c.Nodes[phase].IP)
 			return c.Delays.Copy, true
@@ -266,13 +274,13 @@ func (c *Cluster) advance(w *sim.World, in *installer) (time.Duration, bool) {
 		say("backup ...")
 		return c.Delays.Backup, true
 	case phase == 1:
-		if c.Faults.CrashAt == "backup" {
+		if c.Faults.CrashAt == "backup" || !room(w.Machine(in.machine), backupSize+1<<20) {
 			in.code = 1
 			say("backup failed")
 			return 0, false
 		}
 		if !c.Faults.NoBackup {
-			w.Machine(in.machine).WriteSized(in.backup, "backup of "+in.from+"\n", 200<<20, 0o644, dbaUser)
+			w.Machine(in.machine).WriteSized(in.backup, "backup of "+in.from+"\n", backupSize, 0o644, dbaUser)
 		}
 		say("backup %s", in.backup)
 		return c.Delays.Copy, true
@@ -283,10 +291,9 @@ func (c *Cluster) advance(w *sim.World, in *installer) (time.Duration, bool) {
 			say("copy failed")
 			return 0, false
 		}
-		if !w.Machine(c.Nodes[k].Machine).Connected() {
-			in.code = 1
-			say("%s is not reachable", c.Nodes[k].IP)
-			return 0, false
+		if m := w.Machine(c.Nodes[k].Machine); !m.Connected() || !room(m, 1<<20) {
+			say("%s is not reachable or full", c.Nodes[k].IP)
+			return 0, c.takeBack(w, in, say)
 		}
 		c.setVersion(w, &c.Nodes[k], in.to)
 		say("upgrade %s ...", c.Nodes[k].IP)
@@ -303,23 +310,38 @@ func (c *Cluster) launch(w *sim.World, in *installer, say func(string, ...any)) 
 		return false
 	}
 	unflushed := c.Config.FlushRequired && !c.flushed(w)
-	if unflushed { // [A]: gcware does not come up on an old snapshot, and the installer takes it back
-		say("start gcware failed, rollback ...")
-		in.code = 1
-		for i := range c.Nodes {
+	if unflushed { // [A]: gcware does not come up on an old snapshot
+		say("start gcware failed")
+		return c.takeBack(w, in, say)
+	}
+	if c.Config.Licensed && !in.license {
+		c.LicenseOK = false
+	}
+	c.startReachable(w)
+	say("start cluster ...\nupgrade successfully.") // [A]
+	return false
+}
+
+// takeBack is what the installer does by itself when it fails: the old release
+// on every node that it reaches, started. It never goes on.
+func (c *Cluster) takeBack(w *sim.World, in *installer, say func(string, ...any)) bool {
+	say("rollback ...")
+	in.code = 1
+	for i := range c.Nodes {
+		if w.Machine(c.Nodes[i].Machine).Connected() {
 			c.setVersion(w, &c.Nodes[i], in.from)
 		}
 	}
-	if c.Config.Licensed && !in.license && !unflushed {
-		c.LicenseOK = false
-	}
-	for i := range c.Nodes {
-		c.startAll(w, &c.Nodes[i])
-	}
-	if !unflushed {
-		say("start cluster ...\nupgrade successfully.") // [A]
-	}
+	c.startReachable(w)
 	return false
+}
+
+func (c *Cluster) startReachable(w *sim.World) {
+	for i := range c.Nodes {
+		if w.Machine(c.Nodes[i].Machine).Connected() {
+			c.startAll(w, &c.Nodes[i])
+		}
+	}
 }
 
 func (c *Cluster) setVersion(w *sim.World, n *Node, version string) {
@@ -355,6 +377,9 @@ func (c *Cluster) step(w *sim.World, in *installer) {
 // report writes what a detached installer leaves in its record, and its own log.
 func (c *Cluster) report(w *sim.World, in *installer) {
 	m := w.Machine(in.machine)
+	if !room(m, 1<<20) {
+		return // what a full disk cannot take is lost
+	}
 	m.Write(in.dir+"/gcinstall.log", in.log, 0o644, dbaUser)
 	if in.record == "" {
 		return
