@@ -270,6 +270,8 @@ func (im *importer) group(like *found, cfg *File, name string) error {
 			n = im.suppose(like, inst)
 		}
 		n.set["member"] = name
+		n.put("db_group", name)
+		n.put("vote_disk", cfg.Get("DCR_VTD_PATH"))
 		n.put("seqno", ep.Get("DCR_EP_SEQNO"))
 		n.put("port", ep.Get("DCR_EP_PORT"))
 		if n.address == "" {

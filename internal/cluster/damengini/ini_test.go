@@ -171,6 +171,7 @@ func TestImportDSC(t *testing.T) {
 	t.Parallel()
 	cfg := `DCR_N_GRP = 3
 DCR_OGUID = 63635
+DCR_VTD_PATH = /dev/asm-vtd
 [GRP]
 DCR_GRP_TYPE = CSS
 DCR_GRP_NAME = GRP_CSS
@@ -201,7 +202,7 @@ DCR_EP_HOST = 10.0.0.2
 		t.Fatal(err)
 	}
 	want := cluster.Settings{
-		"member": "GRP_DSC", "seqno": "1", "instance": "DSC1", "port": "5236", "ini": "/dm/dsc1/dm.ini", "home": "/opt/dmdbms", "dcr_ini": "/dm/dsc1/dmdcr.ini",
+		"member": "GRP_DSC", "db_group": "GRP_DSC", "vote_disk": "/dev/asm-vtd", "seqno": "1", "instance": "DSC1", "port": "5236", "ini": "/dm/dsc1/dm.ini", "home": "/opt/dmdbms", "dcr_ini": "/dm/dsc1/dmdcr.ini",
 		"dcr_disk": "/dev/asm-dcr", "asm_group": "GRP_ASM", "server_service": "DmServiceDSC1", "css_service": "DmCSSServiceDSC1", "asm_service": "DmASMSvrServiceDSC1",
 	}
 	if diff := cmp.Diff(want, inv.Nodes[1].Settings); diff != "" || inv.Nodes[1].Address != "10.0.0.2" {

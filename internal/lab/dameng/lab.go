@@ -214,7 +214,9 @@ func (l *Lab) configs(r *room, s *site) map[string]string {
 		for _, n := range r.order {
 			mon += "MON_DW_IP = " + l.World.Machine(n).Address + ":5436\n"
 		}
-		out["dmmonitor.ini"] = mon
+		if s.Name == r.order[len(r.order)-1] {
+			out["dmmonitor.ini"] = mon
+		}
 	}
 	if r.shared(s.Member) {
 		out["dmdcr.ini"] = fmt.Sprintf("DMDCR_PATH = /dev/raw/dcr-%s\nDMDCR_MAL_PATH = %s/dmasvrmal.ini\nDMDCR_SEQNO = %d\n", s.Member, s.Dir, s.Seq)
