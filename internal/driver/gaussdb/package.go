@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -473,4 +474,80 @@ func ScriptName(kind Kind, main bool) string {
 		db = "maindb"
 	}
 	return fmt.Sprintf("%s_catalog_%s_tmp.sql", kind, db)
+}
+
+// ComponentPackage is the cluster manager's archive alone.
+type ComponentPackage struct {
+	PackageFile
+	Release string   // out of the file's name
+	Members []string // files in it, without directories
+}
+
+var cmName = regexp.MustCompile(`^openGauss-(?:CM-)?(\d+\.\d+\.\d+(?:-RC\d+)?)-`)
+
+// ReadComponent reads and proves the archive of the cluster manager: name,
+// rights, checksum, and that it holds the libraries the vendor asks for.
+func ReadComponent(name string) (*ComponentPackage, error) {
+	base := filepath.Base(name)
+	m := cmName.FindStringSubmatch(base)
+	if !isCM(base) || m == nil {
+		return nil, bad("GAUSS-50004", base, say.F("this is not a package of the cluster manager by its name", "从文件名看不是 CM 安装包"))
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, bad("GAUSS-50004", name, say.F("the package is not there: %s", "升级包不存在：%s", err.Error()))
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, bad("GAUSS-50201", name, say.F("it cannot be read: %s", "无法读取：%s", err.Error()))
+	}
+	if st.Mode().Perm()&0o022 != 0 {
+		return nil, bad("GAUSS-50205", name, say.F("others than its owner may write it (mode %04o)", "属主以外的用户可写（权限 %04o）", st.Mode().Perm()))
+	}
+	sum := sha256.New()
+	in := io.TeeReader(f, sum)
+	p := &ComponentPackage{Release: m[1]}
+	if p.Members, err = members(base, in); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return nil, bad("GAUSS-50201", name, say.F("it cannot be read: %s", "无法读取：%s", err.Error()))
+	}
+	p.PackageFile = PackageFile{Path: name, Sum: hex.EncodeToString(sum.Sum(nil)), Size: st.Size()}
+	beside := filepath.Join(filepath.Dir(name), sumNames(base)[0])
+	text, err := os.ReadFile(beside)
+	if err != nil {
+		return nil, bad("GAUSS-50201", beside, say.F("the checksum file is missing", "缺少校验文件"))
+	}
+	if err := CheckSum(filepath.Base(beside), string(text), p.Sum); err != nil {
+		return nil, err
+	}
+	for _, need := range []string{"bin/cm_ctl", "bin/cm_agent", "bin/cm_server", "bin/om_monitor", "lib/libdcc.so", "lib/libgstor.so"} {
+		if !slices.Contains(p.Members, need) {
+			return nil, bad("GAUSS-50201", base, say.F("%s is not in it", "其中没有 %s", need))
+		}
+	}
+	return p, nil
+}
+
+func members(base string, in io.Reader) ([]string, error) {
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, bad("GAUSS-50222", base, say.F("it is not a gzip archive: %s", "不是 gzip 压缩包：%s", err.Error()))
+	}
+	t := tar.NewReader(z)
+	var out []string
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, bad("GAUSS-50222", base, say.F("it is damaged: %s", "已损坏：%s", err.Error()))
+		}
+		if h.Typeflag != tar.TypeDir {
+			out = append(out, strings.Trim(path.Clean("/"+h.Name), "/"))
+		}
+	}
 }

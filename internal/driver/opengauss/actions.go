@@ -46,6 +46,7 @@ func init() {
 		kindCopy: copyAction{}, kindUnpack: unpackAction{}, kindOpen: openAction{}, kindGUC: gucAction{}, kindCMNumber: cmNumberAction{},
 		kindSQLPre: sqlAction{}, kindSQLPost: sqlAction{post: true}, kindStop: stopAction{}, kindCarry: carryAction{}, kindFlip: flipAction{},
 		kindStart: startAction{}, kindSwitchover: switchoverAction{}, kindRefresh: refreshAction{}, kindSeal: sealAction{}, kindForget: forgetAction{},
+		kindCMCopy: cmCopyAction{}, kindCMSwap: cmSwapAction{}, kindCMClean: cmCleanAction{},
 		kindEndMode: endModeAction{}, kindRemoveOld: removeOldAction{}, kindClose: closeAction{},
 	}
 }
@@ -158,10 +159,24 @@ func sendFile(ctx context.Context, t driver.Target, s *site, local string, f sen
 	})
 }
 
+// Undo ends a rollback on the node: a server that went down on the way is
+// started again. The first node's is the last of all and looks at every node,
+// since one may have gone down before anything was begun there.
 func (copyAction) Undo(ctx context.Context, t driver.Target) error {
 	r, s, err := hereOf(t)
 	if err != nil {
 		return err
+	}
+	if t.Undoing {
+		for _, o := range r.Sites {
+			if o != s && s != r.Sites[0] {
+				continue
+			}
+			var gone *host.UnreachableError
+			if err := r.comeUp(ctx, o); err != nil && !(o != s && errors.As(err, &gone)) {
+				return err
+			}
+		}
 	}
 	return s.change(ctx, "rm", "-rf", s.work(r.Args["commit"]))
 }

@@ -270,6 +270,7 @@ func (s *site) reloadAgent(ctx context.Context) error {
 // cmProc is a process of the cluster manager.
 type cmProc struct {
 	name, pid, exe string
+	stale          bool // its program was replaced or deleted
 }
 
 var cmPrograms = []string{"om_monitor", "cm_agent", "cm_server"}
@@ -294,9 +295,9 @@ func (s *site) cmProcs(ctx context.Context) ([]cmProc, error) {
 			if err != nil {
 				return nil, err
 			}
-			path := strings.TrimSuffix(exe.Text(), " (deleted)")
+			path, stale := strings.CutSuffix(exe.Text(), " (deleted)")
 			if strings.HasPrefix(path, s.Home+"_") || strings.HasPrefix(path, s.Home+"/") || strings.HasPrefix(path, s.OldApp+"/") {
-				out = append(out, cmProc{name, pid, path})
+				out = append(out, cmProc{name, pid, path, stale})
 			}
 		}
 	}

@@ -64,6 +64,7 @@ type opt struct {
 	to   string
 	mode string
 	req  func(*plan.Request)
+	cm   bool // only the cluster manager
 }
 
 // open makes a fresh world; the lab itself is made once and cloned.
@@ -77,11 +78,19 @@ func (o opt) open(t testing.TB) (func(testing.TB) rehearse.World, *gauss.Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := packagesOf(t, o.to)[:1]
+	files := packagesOf(t, o.to)
+	if o.cm {
+		files = files[1:]
+	} else {
+		files = files[:1]
+	}
 	return func(t testing.TB) rehearse.World {
 		w := base.Clone()
 		l := lab.Of(w)
 		req := plan.Request{To: o.to, Mode: o.mode, Packages: files}
+		if o.cm {
+			req.Component, req.Mode = "cm", ""
+		}
 		if o.req != nil {
 			o.req(&req)
 		}
@@ -125,6 +134,8 @@ var cases = map[string]opt{
 	"separated env, lite":  {Options: gauss.Options{Nodes: 2, SepEnv: true, Lite: true, Load: true}, to: "5.0.3"},
 	"strict sync":          {Options: gauss.Options{Nodes: 2, Unavailable: true, Load: true}, to: "5.0.3"},
 	"subset then the rest": {Options: gauss.Options{Load: true}, to: "5.0.3", req: func(r *plan.Request) { r.Nodes = []string{"node3"} }},
+	"CM alone":             {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3", cm: true},
+	"CM of one node":       {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3", cm: true, req: func(r *plan.Request) { r.Nodes = []string{"node2"} }},
 	"in place with CM":     {Options: gauss.Options{CM: true}, to: "5.0.3", mode: "inplace"},
 }
 
@@ -171,7 +182,7 @@ func stride(own int) int {
 // the middle of it.
 func TestConform(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]int{"big rolling": 19, "big rolling with CM": 37, "big in place": 31, "small rolling": 17, "strict sync": 31} {
+	for name, own := range map[string]int{"big rolling": 19, "big rolling with CM": 37, "big in place": 31, "small rolling": 17, "strict sync": 31, "CM alone": 11} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := cases[name].open(t)
@@ -184,7 +195,7 @@ func TestConform(t *testing.T) {
 // messages of whole runs, and takes each run up again or back.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]int{"big rolling": 97, "big rolling with CM": 211, "big in place": 101, "small rolling": 61, "small in place": 67, "one node": 41, "cascade": 211} {
+	for name, own := range map[string]int{"big rolling": 97, "big rolling with CM": 211, "big in place": 101, "small rolling": 61, "small in place": 67, "one node": 41, "cascade": 211, "CM alone": 61} {
 		t.Run(name, func(t *testing.T) {
 			open, _ := cases[name].open(t)
 			drivertest.EveryCrash(t, open, stride(own))
