@@ -63,6 +63,7 @@ type Record struct {
 	Result   Result          `json:"result,omitempty"`
 	Standing string          `json:"standing,omitempty"`
 	Owed     bool            `json:"owed,omitempty"`
+	Node     string          `json:"node,omitempty"` // in Skipped: whose return is awaited
 	Error    *say.Text       `json:"error,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
 	State    string          `json:"state,omitempty"`

@@ -27,6 +27,13 @@ func (r *Runner) carryOut(ctx context.Context, o Order, ask func(event) error) {
 		w.end(nil, err)
 		return
 	}
+	// A link that broke gets a moment before it is tried again.
+	if tries := r.tries[o.Index]; tries > 0 {
+		if err := r.Env.Clock.Sleep(ctx, time.Second<<tries); err != nil {
+			w.end(nil, err)
+			return
+		}
+	}
 	if timeout := o.Step.Timeout.Std(); timeout > 0 {
 		if _, real := r.Env.Clock.(wait.Real); real {
 			var cancel context.CancelFunc
@@ -92,7 +99,12 @@ func (w *worker) end(records []journal.Record, err error) {
 	if w.o.Deed == Probe {
 		kind = Settled
 	}
-	_ = w.ask(event{index: w.o.Index, records: records, ends: true, err: err, link: err != nil && isLink(err), note: w.event(kind, err)})
+	_ = w.ask(event{index: w.o.Index, records: records, ends: true, err: err, link: err != nil && isLink(err) && !owes(records), note: w.event(kind, err)})
+}
+
+// owes: what is owed is not tried again by this process.
+func owes(records []journal.Record) bool {
+	return len(records) > 0 && records[len(records)-1].Kind == journal.Skipped
 }
 
 // begin makes the intent durable, here and in the copy on the acting node (I1).
@@ -164,7 +176,7 @@ func (w *worker) owed(err error) (node string, ok bool) {
 
 func (w *worker) owe(node string, err error) journal.Record {
 	text := say.Of(err)
-	return journal.Record{Kind: journal.Skipped, Step: w.o.Step.ID, Owed: true, Error: &text, Reason: node}
+	return journal.Record{Kind: journal.Skipped, Step: w.o.Step.ID, Owed: true, Error: &text, Node: node}
 }
 
 func (w *worker) outcome(ctx context.Context, err error) journal.Record {

@@ -151,21 +151,25 @@ func decideBack(t *Trail, s *Session) Decision {
 	open := false
 	// blocked[i]: something that needs step i, at any distance, is not yet settled.
 	blocked := make([]bool, len(t.Steps))
+	left := newLeftovers(len(t.Steps))
 	for i := len(t.Steps) - 1; i >= 0; i-- {
 		step, st := &t.Plan.Steps[i], &t.Steps[i]
-		settled := !undoable(*step) || st.Status == Pending || (st.Status == Owing && s.Failed[i])
-		if !settled {
-			open = true
+		undone := !undoable(*step) || st.Status == Pending
+		if !undone && st.Status == Owing && s.Failed[i] {
+			left.owe(i, st.OwedBy)
 		}
-		if blocked[i] || !settled {
+		held := !undone && left.holds(i, step.Node)
+		if blocked[i] || !undone && !held {
 			for _, need := range t.needs[i] {
 				blocked[need] = true
 			}
 		}
-		if st.Status == Owing && s.Failed[i] {
-			open, owed = true, &Stop{StopOwed, step.ID}
+		left.pass(i, t.needs[i])
+		open = open || !undone
+		if held {
+			owed = &Stop{StopOwed, step.ID}
 		}
-		if settled || blocked[i] || s.Running[i] {
+		if undone || held || blocked[i] || s.Running[i] {
 			continue
 		}
 		switch st.Status {
@@ -182,6 +186,33 @@ func decideBack(t *Trail, s *Session) Decision {
 		}
 	}
 	return s.conclude(d, bad, owed, open)
+}
+
+// leftovers knows for each step the nodes on which something that came after
+// it is owed. What came before on the same node has to wait for that: the way
+// back of a node keeps its order, whatever the other nodes do. A step of the
+// whole cluster waits for all.
+type leftovers []map[string]bool
+
+func newLeftovers(steps int) leftovers { return make(leftovers, steps) }
+
+func (l leftovers) owe(i int, node string) {
+	if l[i] == nil {
+		l[i] = map[string]bool{}
+	}
+	l[i][node] = true
+}
+
+func (l leftovers) holds(i int, node string) bool {
+	return len(l[i]) > 0 && (node == "" || l[i][node])
+}
+
+func (l leftovers) pass(i int, needs []int) {
+	for node := range l[i] {
+		for _, need := range needs {
+			l.owe(need, node)
+		}
+	}
 }
 
 // conclude turns what was found into orders or, when nothing runs any more, a stop.

@@ -106,7 +106,7 @@ func (r *Runner) owing() []string {
 	for i := range r.Trail.Steps {
 		// A step of the whole cluster is owed for a node whose own steps are owed too.
 		if r.Trail.Steps[i].Status == Owing && r.Trail.Plan.Steps[i].Node != "" {
-			nodes = append(nodes, r.Trail.Plan.Steps[i].Node)
+			nodes = append(nodes, r.Trail.Steps[i].OwedBy)
 		}
 	}
 	slices.Sort(nodes)

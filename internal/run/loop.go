@@ -336,7 +336,7 @@ func (r *Runner) atOnce(ctx context.Context, o Order) (bool, error) {
 			t := say.F("its standing is unknown", "状态未知")
 			why = &t
 		}
-		if err := r.append(ctx, journal.Record{Kind: journal.Skipped, Step: o.Step.ID, Owed: true, Error: why, Reason: r.Options.Reason}); err != nil {
+		if err := r.append(ctx, journal.Record{Kind: journal.Skipped, Step: o.Step.ID, Owed: true, Node: o.Step.Node, Error: why, Reason: r.Options.Reason}); err != nil {
 			return false, err
 		}
 		r.session.Failed[o.Index] = true

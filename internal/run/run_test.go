@@ -440,3 +440,34 @@ func (l *fullLog) Append(ctx context.Context, records ...journal.Record) error {
 	}
 	return l.Memory.Append(ctx, records...)
 }
+
+// A node that answers again in the middle of a rollback must not have its
+// earlier steps undone before its later ones (docs/bugs.md B-001).
+func TestTheWayBackOfANodeKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	refused := 0
+	w := toyWorld(3, troubled(false, func(node, argv string) error {
+		if node == "n1" && refused > 0 && strings.HasPrefix(argv, "dd") {
+			refused--
+			return &host.UnreachableError{Node: node, Addr: node, Err: errors.New("no route to host")}
+		}
+		return nil
+	}))
+	s := begin(t, w)
+	if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+		t.Fatal(err)
+	}
+	refused = 1 // the undo of n1/upgrade does not get through; n1 answers right after that
+	out, err := s.Work(t.Context(), "rollback", nil)
+	if err != nil || out.State != run.FailedState || len(out.Owed) != 1 {
+		t.Fatalf("%+v, %v\n%s", out, err, rehearse.Transcript(s.Log.Records))
+	}
+	for _, r := range s.Log.Records {
+		if r.Undo && (r.Step == "n1/stage" || r.Step == "cluster/switch") {
+			t.Errorf("%s was undone before what came after it on n1:\n%s", r.Step, rehearse.Transcript(s.Log.Records))
+		}
+	}
+	if out, err = s.Work(t.Context(), "rollback", nil); err != nil || out.State != run.RolledBack {
+		t.Fatalf("%+v, %v\n%s", out, err, rehearse.Transcript(s.Log.Records))
+	}
+}

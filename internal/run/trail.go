@@ -35,6 +35,7 @@ type StepTrail struct {
 	Began   time.Time // of the newest attempt
 	Took    time.Duration
 	Error   *say.Text // of the newest failure
+	OwedBy  string    // the node that did not answer, where Status is Owing
 }
 
 // Trail is the fold of a journal: all that is known of a run. It is a value
@@ -163,7 +164,7 @@ func (s *StepTrail) add(r *journal.Record) error {
 	case journal.Skipped:
 		s.Status, s.Error = Pending, r.Error
 		if r.Owed {
-			s.Status = Owing
+			s.Status, s.OwedBy = Owing, r.Node
 		}
 	default:
 		return fmt.Errorf("unknown kind %q", r.Kind)
