@@ -537,11 +537,30 @@ func (makeSlotsAction) Do(ctx context.Context, t driver.Target) error {
 }
 
 func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
+	if err := awaited(ctx, t); err != nil {
+		return err
+	}
 	var m slotsMemo
 	if err := recall(t.Memo, &m); err != nil {
 		return err
 	}
 	return setSlots(ctx, t, without(strings.Fields(t.Step.Args["slots"]), m.Existed), false)
+}
+
+// awaited keeps slots for a node that is away: it will need their WAL to come back.
+func awaited(ctx context.Context, t driver.Target) error {
+	name := t.Step.Args["for"]
+	if name == "" {
+		return nil
+	}
+	s, err := siteOf(t.Env, name)
+	if err != nil {
+		return err
+	}
+	if _, err := s.process(ctx); gone(err) {
+		return &driver.Owed{Node: name, Err: err}
+	}
+	return nil
 }
 
 func without(all, some []string) []string {

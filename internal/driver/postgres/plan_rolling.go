@@ -52,9 +52,12 @@ func (b *builder) holdWAL() {
 		b.holdsTaken = append(b.holdsTaken, n.Name)
 	}
 	b.beside(nodes, func(n *seen) {
-		b.add(plan.Step{ID: n.Name + "/hold-wal", Kind: kindMakeSlots, Node: n.Name,
-			Says: say.F("keep WAL on %s for nodes that are down during the run (slot %s)", "在 %s 上为升级期间停机的节点保留 WAL（复制槽 %s）", n.Name, holdSlot),
-			Args: map[string]string{"slots": holdSlot}})
+		args := map[string]string{"slots": holdSlot}
+		if n == b.candidate {
+			args["for"] = b.primary.Name
+		}
+		b.add(plan.Step{ID: n.Name + "/hold-wal", Kind: kindMakeSlots, Node: n.Name, Args: args,
+			Says: say.F("keep WAL on %s for nodes that are down during the run (slot %s)", "在 %s 上为升级期间停机的节点保留 WAL（复制槽 %s）", n.Name, holdSlot)})
 	})
 }
 
@@ -248,7 +251,7 @@ func (b *builder) prepareSwap(s *swap) {
 	if slots := b.slotsOn(s); len(slots) > 0 {
 		b.add(plan.Step{ID: s.to.Name + "/make-slots" + s.suffix, Kind: kindMakeSlots, Node: s.to.Name,
 			Says: say.F("make the replication slots on %s that its future standbys use: %s", "在 %s 上创建未来备库使用的复制槽：%s", s.to.Name, strings.Join(slots, ", ")),
-			Args: map[string]string{"slots": strings.Join(slots, " ")}})
+			Args: map[string]string{"slots": strings.Join(slots, " "), "for": s.from.Name}})
 	}
 	b.beside(s.others, func(n *seen) {
 		b.add(plan.Step{ID: n.Name + "/repoint" + s.suffix, Kind: kindRepoint, Node: n.Name,
