@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/say"
@@ -209,6 +210,8 @@ func (install) Probe(ctx context.Context, t driver.Target) (driver.Standing, err
 	}
 	run, r, err := s.settled(ctx, t, memo)
 	switch {
+	case err != nil && t.Undoing:
+		return driver.Unknown, notOwed(err)
 	case err != nil:
 		return driver.Unknown, err
 	case r.allOld:
@@ -277,7 +280,12 @@ func (install) Do(ctx context.Context, t driver.Target) error {
 	case !r.allOld:
 		return mixed(r)
 	}
-	if err := s.mayInstall(ctx, t, run); err != nil {
+	if run.DetachState == host.DetachEnded { // an earlier attempt of this run failed
+		if err := s.prepareAnew(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := s.mayInstall(ctx, t); err != nil {
 		return err
 	}
 	if err := s.detach(ctx, t, recordUpgrade, s.installCommand(t)...); err != nil {
@@ -293,7 +301,7 @@ func (install) Do(ctx context.Context, t driver.Target) error {
 		return mixed(r)
 	}
 	return &say.Problem{Place: t.Step.Node, Text: say.F("the installer ended with status %d and every node has %s: %s", "安装程序以状态 %d 结束，各节点仍为 %s：%s", run.code, t.Plan.From, lastLine(run.log)),
-		Next: say.F("read %s/log; then shiplift rollback, mend the cause, and plan again", "查看 %s/log；然后 shiplift rollback，排除原因后重新制定计划", record(t, recordUpgrade, memo.Records[recordUpgrade]+1))}
+		Next: say.F("read %s/log and mend the cause; then shiplift resume (stops, flushes and installs again) or shiplift rollback", "查看 %s/log 并排除原因；然后 shiplift resume（重新停止、刷写、安装）或 shiplift rollback", record(t, recordUpgrade, memo.Records[recordUpgrade]+1))}
 }
 
 func (s *site) installCommand(t driver.Target) []string {
@@ -318,8 +326,54 @@ func (s *site) detach(ctx context.Context, t driver.Target, kind string, argv ..
 	return err
 }
 
+// prepareAnew is what an operator's resume asks for after the installer went
+// back by itself and started the old release: that is first proven to be whole,
+// then stopped and flushed again, since its log went on.
+func (s *site) prepareAnew(ctx context.Context, t driver.Target) error {
+	alive, err := s.alive(ctx)
+	if err != nil || len(alive) == 0 {
+		return err
+	}
+	serving, err := s.serving(ctx)
+	if err != nil {
+		return err
+	}
+	if serving { // otherwise an attempt like this one was cut off in its middle
+		if err := s.awaitHealth(ctx, func(v *view) []check.Finding { return s.fallen(v, "NORMAL") }); err != nil {
+			return err
+		}
+	}
+	if err := s.stopEverything(ctx); err != nil {
+		return err
+	}
+	if err := s.settle(ctx, t); err != nil || !s.opts.wantsFlush(t.Plan.From) {
+		return err
+	}
+	if err := each(s.Serial, s.gcware(), func(m member) error { return s.startGcware(ctx, m) }); err != nil {
+		return err
+	}
+	if err := s.waitGcware(ctx, t); err != nil {
+		return err
+	}
+	if err := s.flushNow(ctx, t); err != nil {
+		return err
+	}
+	return each(s.Serial, s.gcware(), func(m member) error { return s.stopGcware(ctx, m) })
+}
+
+// serving reports whether any database process runs anywhere.
+func (s *site) serving(ctx context.Context) (bool, error) {
+	for _, m := range s.Members {
+		ps, err := s.processes(ctx, m)
+		if err != nil || slices.ContainsFunc(ps, func(p Process) bool { return slices.Contains(databaseProcesses, p.Name) }) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // mayInstall proves the installer's preconditions right before it starts.
-func (s *site) mayInstall(ctx context.Context, t driver.Target, earlier detachedRun) error {
+func (s *site) mayInstall(ctx context.Context, t driver.Target) error {
 	alive, err := s.alive(ctx)
 	if err != nil {
 		return err
@@ -329,11 +383,7 @@ func (s *site) mayInstall(ctx context.Context, t driver.Target, earlier detached
 		for i, m := range alive {
 			names[i] = m.Name
 		}
-		why := say.F("services run on %s", "%s 上有服务在运行", strings.Join(names, ", "))
-		if earlier.DetachState != host.DetachAbsent {
-			why = say.F("the installer went back by itself and started the old release on %s", "安装程序已自动回退，并在 %s 上启动了旧版本", strings.Join(names, ", "))
-		}
-		return &say.Problem{Text: why, Next: say.F("shiplift rollback, then plan again: the flush has to be made anew", "shiplift rollback 后重新制定计划：需要重新刷写")}
+		return &say.Problem{Text: say.F("services run on %s", "%s 上有服务在运行", strings.Join(names, ", ")), Next: say.F("shiplift rollback, then plan again: the flush has to be made anew", "shiplift rollback 后重新制定计划：需要重新刷写")}
 	}
 	if s.opts.wantsFlush(t.Plan.From) { // a snapshot that somebody's start made old is worth nothing
 		if err := s.flushProven(ctx, t.MemoOf(stepID("cluster", kindFlush))); err != nil {
@@ -431,6 +481,6 @@ func notOwed(err error) error {
 	if !errors.As(err, &gone) {
 		return err
 	}
-	return &say.Problem{Place: gone.Node, Text: say.F("it does not answer, and Restore.py needs every node: %s", "没有应答，而 Restore.py 需要所有节点：%s", gone.Error()),
+	return &say.Problem{Place: gone.Node, Text: say.F("it does not answer: whether Restore.py is needed cannot be told, and it needs every node: %s", "没有应答：无法判断是否需要 Restore.py，且其需要所有节点：%s", gone.Error()),
 		Next: say.F("bring the node back, then: shiplift rollback", "恢复该节点后执行：shiplift rollback")}
 }

@@ -12,7 +12,7 @@ import (
 // dies, links break, machines go down and come back, disks fill. SEEDS plays more.
 func TestByChance(t *testing.T) {
 	t.Parallel()
-	seeds := 40
+	seeds := 12
 	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
 		seeds = n
 	}

@@ -509,3 +509,28 @@ func TestTheOldLockBlocksASecondRun(t *testing.T) {
 		t.Error("the check does not see the lock")
 	}
 }
+
+// TestResumeAfterTheInstallerWentBack: the cause is mended, resume flushes
+// anew and installs.
+func TestResumeAfterTheInstallerWentBack(t *testing.T) {
+	t.Parallel()
+	r := upgrade953
+	o := open(t, v953, r, func(w *sim.World, _ *lab.Cluster) { w.Machine("db3").SetDisk(200<<30, 200<<30-1<<19) })
+	s := begin(t, o)
+	out, err := s.Work(t.Context(), "apply", nil)
+	if err != nil || out.State != run.FailedState || out.Step != "db1/install" {
+		t.Fatalf("apply ended %s at %q: %s, %v", out.State, out.Step, out.Why.EN, err)
+	}
+	o.w.Heal()
+	wants(t, s, "resume", run.Upgraded)
+	flushes := 0
+	for _, c := range o.w.Trace() {
+		if strings.Contains(strings.Join(c.Argv, " "), "flush_statemachine") {
+			flushes++
+		}
+	}
+	if flushes != 2 || o.c.Nodes[0].Version != "9.5.3.28.12" {
+		t.Errorf("%d flushes, release %s", flushes, o.c.Nodes[0].Version)
+	}
+	wants(t, s, "rollback", run.RolledBack)
+}
