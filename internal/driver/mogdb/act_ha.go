@@ -18,16 +18,30 @@ import (
 // Undo, so that MogHA is on again at the end of every way.
 type moghaAction struct{ off bool }
 
+// moghaMemo is the unit and whether it starts with the machine: a node that
+// boots in the middle of the work must not bring its MogHA back.
 type moghaMemo struct {
-	Unit string `json:"unit"`
+	Unit    string `json:"unit"`
+	Enabled bool   `json:"enabled"`
 }
 
-func (moghaAction) Prepare(_ context.Context, t driver.Target) (driver.Memo, error) {
+func (a moghaAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error) {
 	s, err := here(t)
 	if err != nil {
 		return nil, err
 	}
-	return remember(moghaMemo{s.Unit})
+	if a.off {
+		h, err := s.mogha(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return remember(moghaMemo{s.Unit, h.Enabled})
+	}
+	var m moghaMemo
+	if err := recall(t.MemoOf(t.Step.Node+"/"+kindHold), &m); err != nil {
+		return nil, err
+	}
+	return remember(m)
 }
 
 func (a moghaAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
@@ -35,14 +49,18 @@ func (a moghaAction) Probe(ctx context.Context, t driver.Target) (driver.Standin
 	if err != nil {
 		return driver.Unknown, err
 	}
+	var m moghaMemo
+	if err := recall(t.Memo, &m); err != nil {
+		return driver.Unknown, err
+	}
 	h, err := s.mogha(ctx)
 	if err != nil {
 		return driver.Unknown, err
 	}
 	switch {
-	case !h.up():
+	case !h.up() && !h.Enabled:
 		return map[bool]driver.Standing{true: driver.Applied, false: driver.NotApplied}[a.off], nil
-	case len(h.Procs) > 0 && (h.Active || !h.Unit):
+	case len(h.Procs) > 0 && (h.Active || !h.Unit) && h.Enabled == m.Enabled:
 		return map[bool]driver.Standing{true: driver.NotApplied, false: driver.Applied}[a.off], nil
 	}
 	return driver.Half, nil
@@ -59,21 +77,33 @@ func (a moghaAction) turn(ctx context.Context, t driver.Target, off bool) error 
 	if err != nil {
 		return err
 	}
+	var m moghaMemo
+	if err := recall(t.Memo, &m); err != nil {
+		return err
+	}
 	if off {
 		return s.moghaOff(ctx, report(t))
 	}
 	if err := healthyForMogHA(ctx, t); err != nil {
 		return err
 	}
-	return s.moghaOn(ctx, report(t))
+	return s.moghaOn(ctx, m.Enabled, report(t))
 }
 
 // moghaOff stops the unit, ends the processes that outlive it (KillMode=process
 // leaves them, spec/mogdb.md section 6) and proves that nothing is left.
 func (s *site) moghaOff(ctx context.Context, tell func(say.Text)) error {
 	h, err := s.mogha(ctx)
-	if err != nil || !h.up() {
+	if err != nil {
 		return err
+	}
+	if h.Enabled {
+		if _, err := s.Host.Run(ctx, host.Change(append(slices.Clone(s.Sudo), "systemctl", "disable", s.Unit)...)); err != nil {
+			return s.haTrouble(err)
+		}
+	}
+	if !h.up() {
+		return nil
 	}
 	if cmd := s.haCommand(h, s.HAStop, "stop"); cmd != nil {
 		if _, err := s.Host.Run(ctx, host.Change(cmd...)); err != nil {
@@ -134,10 +164,15 @@ func (s *site) haTrouble(err error) error {
 }
 
 // moghaOn starts MogHA and proves that unit and processes are there.
-func (s *site) moghaOn(ctx context.Context, tell func(say.Text)) error {
+func (s *site) moghaOn(ctx context.Context, enabled bool, tell func(say.Text)) error {
 	h, err := s.mogha(ctx)
 	if err != nil {
 		return err
+	}
+	if enabled && !h.Enabled {
+		if _, err := s.Host.Run(ctx, host.Change(append(slices.Clone(s.Sudo), "systemctl", "enable", s.Unit)...)); err != nil {
+			return s.haTrouble(err)
+		}
 	}
 	if !h.Active || len(h.Procs) == 0 {
 		cmd := s.haCommand(h, s.HAStart, "start")
@@ -240,7 +275,7 @@ func healthyForMogHA(ctx context.Context, t driver.Target) error {
 		}
 		for _, name := range t.Env.Inventory.Names() {
 			h, answers := seen[name]
-			if answers && !h.Healthy() || answers && h.Role == gaussdb.RoleStandby && h.Receiver == nil {
+			if answers && h.Process != gaussdb.Running || answers && !h.Healthy() || answers && h.Role == gaussdb.RoleStandby && h.Receiver == nil {
 				l.Done, l.Says = false, stateText(name, h)
 			}
 			if !answers && !t.Undoing {

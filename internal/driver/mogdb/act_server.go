@@ -109,6 +109,11 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := recall(t.Memo, &m); err != nil {
 		return err
 	}
+	if m.Role == roleStandby || m.Role == roleCascade {
+		if err := revivePrimary(ctx, t, primaryAt(t.Plan, t.Step.ID)); err != nil {
+			return err
+		}
+	}
 	return s.bringUp(ctx, t, m.Role, t.Step.Args["from"])
 }
 

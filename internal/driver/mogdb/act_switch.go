@@ -217,10 +217,14 @@ func (p pair) others(ctx context.Context, tell func(say.Text)) error {
 }
 
 // Undo switches back, and lets gs_om know: the step refreshconf, which was
-// undone before, cannot do it any more (M15).
+// undone before, cannot do it any more (M15). gs_om needs every node; what it
+// cannot do for want of one is owed until that is back.
 func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	p, err := pairOf(t.Env, t.Step.Args["new"], t.Step.Args["old"])
 	if err != nil {
+		return err
+	}
+	if err := revivePrimary(ctx, t, t.Step.Args["new"]); err != nil {
 		return err
 	}
 	if err := p.switchover(ctx, report(t)); err != nil {
@@ -229,7 +233,20 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	if t.Step.Args["om"] != "true" {
 		return nil
 	}
-	return p.to.refreshconf(ctx)
+	err = p.to.refreshconf(ctx)
+	if err == nil {
+		return nil
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		s, serr := siteOf(t.Env, name)
+		if serr != nil {
+			return serr
+		}
+		if _, perr := s.server(ctx); isGone(perr) {
+			return &driver.Owed{Node: name, Err: err}
+		}
+	}
+	return err
 }
 
 // standbysReady proves that nothing stands in the way of the switchover (M10, M13).

@@ -16,6 +16,7 @@ const (
 	kindUnpack      = "unpack"
 	kindBuild       = "build"
 	kindHold        = "mogha-off"
+	kindNote        = "note-roles"
 	kindQuiet       = "quiet"
 	kindStop        = "stop"
 	kindSwap        = "swap"
@@ -36,6 +37,7 @@ var actions = map[string]driver.Action{
 	kindUnpack:      unpackAction{},
 	kindBuild:       buildAction{},
 	kindHold:        moghaAction{off: true},
+	kindNote:        noteAction{},
 	kindQuiet:       asking{quiet},
 	kindStop:        stopAction{},
 	kindSwap:        swapAction{},

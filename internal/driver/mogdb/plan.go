@@ -297,8 +297,11 @@ func (b *builder) hold() {
 	held := b.held()
 	for _, name := range held {
 		b.add(name, kindHold, "", "M03", plan.Reversible, plan.None, span{5 * time.Second, 15 * time.Minute}, nil,
-			say.F("%s: stop MogHA and prove that none of its processes is left; on the way back it is started when the cluster is healthy", "%s：停止 MogHA 并确认没有残留进程；回滚时在集群健康后重新启动", name))
+			say.F("%s: stop MogHA, also for a boot, and prove that none of its processes is left; on the way back it is started when the cluster is healthy", "%s：停止 MogHA（含开机自启）并确认没有残留进程；回滚时在集群健康后重新启动", name))
 	}
+	b.next()
+	b.add("", kindNote, "", "M23", plan.Reversible, plan.None, span{2 * time.Second, 2 * time.Hour}, map[string]string{"to": b.p.To},
+		say.F("note the roles on every node; on the way back, every server that ran is brought up again in its role", "在每个节点记录角色；回滚时，原先运行的每个数据库都以原角色恢复运行"))
 	b.next()
 	b.add("", kindQuiet, "", "M02 M03 M04", plan.ReadOnly, plan.None, span{b.v.nodes[0].conf.Settle, 10 * time.Minute}, nil,
 		say.F("watch all nodes for %s: no MogHA, no cluster manager, roles and states as they were, standbys caught up", "观察所有节点 %s：没有 MogHA、没有 CM，角色与状态不变，备库已追平", b.v.nodes[0].conf.Settle))

@@ -672,4 +672,3 @@ func (r *restless) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	res.Stdout = receiverPID.ReplaceAll(res.Stdout, fmt.Appendf(nil, "${1}%d", 1000+r.n))
 	return res, err
 }
-

@@ -174,9 +174,10 @@ func (s *site) server(ctx context.Context) (pid int, err error) {
 
 // haState is what there is of MogHA on a node.
 type haState struct {
-	Unit   bool // systemd knows it
-	Active bool // and says that it is active
-	Procs  []process
+	Unit    bool // systemd knows it
+	Active  bool // and says that it is active
+	Enabled bool // and would start it with the machine
+	Procs   []process
 }
 
 // up reports MogHA that may act.
@@ -223,7 +224,15 @@ func (s *site) mogha(ctx context.Context) (haState, error) {
 			h.Active = true
 		}
 	}
-	return h, nil
+	if !h.Unit {
+		return h, nil
+	}
+	out, err = s.text(ctx, "systemctl", "is-enabled", s.Unit)
+	if host.IsExit(err) {
+		return h, nil
+	}
+	h.Enabled = strings.TrimSpace(out) == "enabled"
+	return h, err
 }
 
 // release asks the running server for its release.

@@ -1,0 +1,169 @@
+package mogdb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// While MogHA is off nobody starts a server that fell, or that was on a machine
+// without power. A run that goes back does it itself: the way back must also
+// be there when the cluster is down (I5).
+
+// noteAction notes the roles on every node. Its undo, behind those of all stops
+// and before MogHA is on again, brings back every server that ran before.
+type noteAction struct{}
+
+func noteFile(args map[string]string) string {
+	return path.Join(stageDir(args["app"], args["to"]), "roles.json")
+}
+
+func (noteAction) Prepare(context.Context, driver.Target) (driver.Memo, error) { return nil, nil }
+
+func (noteAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	there, names := 0, t.Env.Inventory.Names()
+	for _, name := range names {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return driver.Unknown, err
+		}
+		_, err = host.Stat(ctx, s.Host, noteFile(argsOf(t.Plan, name)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return driver.Unknown, err
+		}
+		if err == nil {
+			there++
+		}
+	}
+	switch there {
+	case 0:
+		return driver.NotApplied, nil
+	case len(names):
+		return driver.Applied, nil
+	}
+	return driver.Half, nil
+}
+
+func (noteAction) Do(ctx context.Context, t driver.Target) error {
+	roles := map[string]string{}
+	for name, n := range t.Plan.Before {
+		roles[name] = n.Role
+	}
+	body, err := json.MarshalIndent(map[string]any{"cluster": t.Plan.Cluster, "from": t.Plan.From, "to": t.Plan.To, "roles": roles}, "", "  ")
+	if err != nil {
+		return err
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
+		if err := host.WriteFile(ctx, s.Host, noteFile(argsOf(t.Plan, name)), append(body, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Undo brings back the primary first, then the others, each in the role that it had.
+func (noteAction) Undo(ctx context.Context, t driver.Target) error {
+	primary := primaryAt(t.Plan, t.Step.ID)
+	if len(t.Env.Inventory.Nodes) > 1 {
+		if err := revivePrimary(ctx, t, primary); err != nil {
+			return err
+		}
+	}
+	var owed error
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
+		if err := s.revive(ctx, t, t.Plan.Before[name].Role); isGone(err) {
+			owed = errors.Join(owed, &driver.Owed{Node: name, Err: err})
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := s.change(ctx, []string{"rm", "-f", noteFile(argsOf(t.Plan, name))}); err != nil {
+			return err
+		}
+	}
+	return owed
+}
+
+// revive starts a server that ran before and is down.
+func (s *site) revive(ctx context.Context, t driver.Target, role string) error {
+	pid, err := s.server(ctx)
+	if err != nil || pid != 0 || role == "" {
+		return err
+	}
+	switch {
+	case len(t.Env.Inventory.Nodes) == 1:
+		role = ""
+	case role == "cascade":
+		role = roleCascade
+	}
+	report(t)(say.F("%s is down and is started in its role", "%s 已停止，现以原角色启动", s.Name))
+	return s.bringUp(ctx, t, role, t.Plan.From)
+}
+
+// revivePrimary starts the node that was the primary last, when its server is
+// down and no other node is the primary. It runs what is installed there.
+func revivePrimary(ctx context.Context, t driver.Target, name string) error {
+	if !t.Undoing {
+		return nil
+	}
+	s, err := siteOf(t.Env, name)
+	if err != nil {
+		return err
+	}
+	pid, err := s.server(ctx)
+	if err != nil || pid != 0 {
+		return err
+	}
+	seen := whoIs(ctx, t.Env)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if other, err := primaryOf(t.Env, seen); err != nil || other != "" {
+		return err
+	}
+	if err := s.proveAlone(ctx, t); err != nil {
+		return err
+	}
+	report(t)(say.F("%s was the primary and is down: it is started as the primary", "%s 原为主库且已停止：现以主库启动", name))
+	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", rolePrimary, "-t", seconds(s.StartWait))
+	c.Timeout = s.StartWait + time.Minute
+	if _, err := s.Run(ctx, c); believed(ctx, err) != nil {
+		return err
+	}
+	return s.awaitRole(ctx, rolePrimary, s.StartWait, report(t))
+}
+
+// primaryAt is the node that is the primary at a step, as the plan has it.
+func primaryAt(p *plan.Plan, step string) string {
+	name := ""
+	for n, was := range p.Before {
+		if was.Role == rolePrimary {
+			name = n
+		}
+	}
+	for _, s := range p.Steps {
+		if s.ID == step {
+			break
+		}
+		if s.Kind == kindSwitch {
+			name = s.Args["new"]
+		}
+	}
+	return name
+}
