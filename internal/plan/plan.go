@@ -51,6 +51,7 @@ type Step struct {
 	ID       string            `json:"id"`   // stable across builds: "db2/switch-binary"
 	Kind     string            `json:"kind"` // key into the driver's actions; "gate" for a gate
 	Node     string            `json:"node,omitempty"`
+	Nodes    []string          `json:"nodes,omitempty"` // of a step of the cluster: the nodes it acts on; empty: all
 	Phase    Phase             `json:"phase"`
 	Says     say.Text          `json:"says"` // one sentence a DBA can approve
 	Needs    []string          `json:"needs,omitempty"`
@@ -155,3 +156,11 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 
 // Std returns it as a time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// Acting returns the nodes that the step acts on; nil means all of them.
+func (s *Step) Acting() []string {
+	if s.Node != "" {
+		return []string{s.Node}
+	}
+	return s.Nodes
+}

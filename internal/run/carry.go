@@ -116,11 +116,7 @@ func (w *worker) begin(ctx context.Context) error {
 	if err := w.ask(event{index: w.o.Index, records: []journal.Record{rec}, note: w.event(Started, nil)}); err != nil {
 		return err
 	}
-	var acting []string
-	if w.o.Step.Node != "" {
-		acting = append(acting, w.o.Step.Node)
-	}
-	return w.r.Log.Barrier(ctx, acting...)
+	return w.r.Log.Barrier(ctx, w.o.Step.Acting()...)
 }
 
 func (w *worker) do(ctx context.Context, a driver.Action) {

@@ -157,8 +157,12 @@ func decideBack(t *Trail, s *Session) Decision {
 		undone := !undoable(*step) || st.Status == Pending
 		if !undone && st.Status == Owing && s.Failed[i] {
 			left.owe(i, st.OwedBy)
+			left.oweAll(i, step)
 		}
-		held := !undone && left.holds(i, step.Node)
+		held := !undone && left.holds(i, step)
+		if held {
+			left.oweAll(i, step)
+		}
 		if blocked[i] || !undone && !held {
 			for _, need := range t.needs[i] {
 				blocked[need] = true
@@ -191,8 +195,11 @@ func decideBack(t *Trail, s *Session) Decision {
 // leftovers knows for each step the nodes on which something that came after
 // it is owed. What came before on the same node has to wait for that: the way
 // back of a node keeps its order, whatever the other nodes do. A step of the
-// whole cluster waits for all.
+// cluster waits for all nodes that it acts on, and they for it.
 type leftovers []map[string]bool
+
+// everyNode stands for all nodes of the cluster.
+const everyNode = "*"
 
 func newLeftovers(steps int) leftovers { return make(leftovers, steps) }
 
@@ -203,8 +210,22 @@ func (l leftovers) owe(i int, node string) {
 	l[i][node] = true
 }
 
-func (l leftovers) holds(i int, node string) bool {
-	return len(l[i]) > 0 && (node == "" || l[i][node])
+func (l leftovers) oweAll(i int, step *plan.Step) {
+	acting := step.Acting()
+	if acting == nil {
+		acting = []string{everyNode}
+	}
+	for _, node := range acting {
+		l.owe(i, node)
+	}
+}
+
+func (l leftovers) holds(i int, step *plan.Step) bool {
+	acting := step.Acting()
+	if l[i][everyNode] || acting == nil && len(l[i]) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(acting, func(node string) bool { return l[i][node] })
 }
 
 func (l leftovers) pass(i int, needs []int) {

@@ -238,7 +238,7 @@ func (b *builder) swap(s *swap) {
 	if b.usesSlots {
 		args["slot"] = slotFor(s.from)
 	}
-	b.add(plan.Step{ID: "cluster/" + s.id, Kind: kindSwitchover, Impact: plan.WritesStop,
+	b.add(plan.Step{ID: "cluster/" + s.id, Kind: kindSwitchover, Nodes: []string{s.from.Name, s.to.Name}, Impact: plan.WritesStop,
 		Says: say.F("switch the primary from %s to %s: stop %[1]s, prove that %[2]s has everything, promote %[2]s; writes stop for less than a second",
 			"主库从 %s 切换到 %s：停止 %[1]s，确认 %[2]s 已收到全部数据，再提升 %[2]s；写入中断不到一秒", s.from.Name, s.to.Name),
 		Estimate: dur(3 * time.Second), Timeout: dur(s.from.StopWait + s.to.CatchUpWait + 2*time.Minute), Args: args})
