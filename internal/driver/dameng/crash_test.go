@@ -100,7 +100,7 @@ func TestDeathAtEveryPoint(t *testing.T) {
 					t.Fatal(err)
 				}
 				n := count.Count()
-				for at := 1; at <= n; at += stride(149) {
+				for at := 1; at <= n; at += stride(251) {
 					for _, done := range []bool{false, true} {
 						if err := dieAt(t, sc, &rehearse.Death{At: at, After: done}, after); err != nil {
 							t.Fatalf("killed at point %d of %d (after the deed: %t), then %s: %v", at, n, done, after, err)
@@ -120,7 +120,7 @@ func TestDeathInRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			points := 0
-			for at := 0; at == 0 || at <= points; at += stride(149) {
+			for at := 0; at == 0 || at <= points; at += stride(251) {
 				st := sc.open(t)
 				st.world.Accept = nil // stops at the one-way gate, as late as a rollback can begin
 				s, err := rehearse.Begin(t.Context(), st.world)
@@ -167,7 +167,7 @@ func TestConform(t *testing.T) {
 					return nil
 				}
 				return st.world
-			}, stride(41))
+			}, stride(67))
 		})
 	}
 }
@@ -185,7 +185,7 @@ func TestLinkLost(t *testing.T) {
 				if err := dieAt(t, sc, count, "resume"); err != nil {
 					t.Fatal(err)
 				}
-				for at := 1; at <= count.Count(); at += stride(97) {
+				for at := 1; at <= count.Count(); at += stride(211) {
 					st, s := begin(t, sc)
 					st.lab.World.Inject(sim.Fault{Kind: kind, Command: st.lab.World.Commands() + at})
 					if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
@@ -208,7 +208,7 @@ func TestPowerLost(t *testing.T) {
 		sc := scenes[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for at := 20; at <= 400; at += stride(61) {
+			for at := 20; at <= 400; at += stride(97) {
 				st, s := begin(t, sc)
 				st.lab.World.Inject(sim.Fault{Kind: sim.NodeDown, Node: "db1", Command: st.lab.World.Commands() + at, For: 30e9})
 				s.World.Truth = func() error { return nil } // an unclean exit is met, and reported
