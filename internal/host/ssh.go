@@ -322,6 +322,10 @@ func (l *link) open(ctx context.Context, kind string, payload []byte) (ssh.Chann
 			l.close(o.err) // whatever else goes wrong here means that the link is gone
 		}
 		return o.ch, o.reqs, o.err
+	case <-l.gone:
+		// The library leaves a channel waiting for ever that is asked for while
+		// the connection ends: after it told the others, before it refuses more.
+		return nil, nil, l.why
 	case <-ctx.Done():
 		go func() {
 			if o := <-answer; o.err == nil {

@@ -169,6 +169,12 @@ func (s *Server) session(_ *ssh.Server, conn *gossh.ServerConn, newChan gossh.Ne
 			}
 			started = true
 			req := ExecRequest{User: conn.User(), Command: m.Command, Stdin: ch, Stdout: ch, Stderr: ch.Stderr(), Signals: signals, Closing: s.closing}
+			// The answer goes first: a command that ends at once would close the
+			// channel before, and to whoever asked that is a broken link.
+			if r.WantReply {
+				_ = r.Reply(true, nil)
+				r.WantReply = false
+			}
 			run.Go(func() { s.exec(ctx, conn, ch, req) })
 		case r.Type == "signal":
 			var m struct{ Name string }
