@@ -24,6 +24,7 @@ const (
 	kindOpen       = "open-upgrade"
 	kindGUC        = "set-parameter"
 	kindCMNumber   = "cm-number"
+	kindCMPause    = "cm-pause"
 	kindSQLPre     = "sql-pre"
 	kindSQLPost    = "sql-post"
 	kindStop       = "stop"
@@ -46,7 +47,7 @@ func init() {
 		kindCopy: copyAction{}, kindUnpack: unpackAction{}, kindOpen: openAction{}, kindGUC: gucAction{}, kindCMNumber: cmNumberAction{},
 		kindSQLPre: sqlAction{}, kindSQLPost: sqlAction{post: true}, kindStop: stopAction{}, kindCarry: carryAction{}, kindFlip: flipAction{},
 		kindStart: startAction{}, kindSwitchover: switchoverAction{}, kindRefresh: refreshAction{}, kindSeal: sealAction{}, kindForget: forgetAction{},
-		kindCMCopy: cmCopyAction{}, kindCMSwap: cmSwapAction{}, kindCMClean: cmCleanAction{},
+		kindCMPause: cmPauseAction{}, kindCMCopy: cmCopyAction{}, kindCMSwap: cmSwapAction{}, kindCMClean: cmCleanAction{},
 		kindEndMode: endModeAction{}, kindRemoveOld: removeOldAction{}, kindClose: closeAction{},
 	}
 }

@@ -363,3 +363,90 @@ func (r *room) cmBack(ctx context.Context, s *site, name, app string) error {
 		return wait.Look{Says: say.F("not yet", "尚未运行")}, nil
 	})
 }
+
+// cmPauseAction pauses the cluster manager, or lets it go on: while everything
+// is stopped on purpose it must not elect anybody.
+type cmPauseAction struct{ noMemo }
+
+const pauseFlag = "bin/cluster_manual_pause"
+
+// paused counts the nodes that hold the flag. The word of cm_ctl is no proof:
+// it ends with 0 also when it has paused nothing (spec section 8.6).
+func (r *room) paused(ctx context.Context) (int, error) {
+	flags := make([]bool, len(r.Sites))
+	err := r.onAllIndexed(func(i int, s *site) (err error) {
+		flags[i], err = s.exists(ctx, below(s.Home, pauseFlag))
+		return err
+	})
+	n := 0
+	for _, f := range flags {
+		if f {
+			n++
+		}
+	}
+	return n, err
+}
+
+func (cmPauseAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
+	r, err := roomOf(t)
+	if err != nil {
+		return half(err)
+	}
+	n, err := r.paused(ctx)
+	if err != nil {
+		return half(err)
+	}
+	all, none := driver.Applied, driver.NotApplied
+	if r.Args["value"] == "off" {
+		all, none = none, all
+	}
+	switch n {
+	case len(r.Sites):
+		return all, nil
+	case 0:
+		return none, nil
+	}
+	return driver.Half, nil
+}
+
+func (cmPauseAction) Do(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	return r.pause(ctx, r.Args["value"] == "on")
+}
+
+func (cmPauseAction) Undo(ctx context.Context, t driver.Target) error {
+	r, err := roomOf(t)
+	if err != nil {
+		return err
+	}
+	return r.pause(ctx, r.Args["value"] != "on")
+}
+
+func (r *room) pause(ctx context.Context, on bool) error {
+	verb, want := "resume", 0
+	if on {
+		verb, want = "pause", len(r.Sites)
+	}
+	n, err := r.paused(ctx)
+	if err != nil || n == want {
+		return err
+	}
+	s := r.Sites[0]
+	c := host.Change("cm_ctl", verb)
+	c.Timeout = 2 * time.Minute
+	c.Stdin = strings.NewReader("y\n") // it asks while an upgrade is open
+	a, err := s.Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	if n, err = r.paused(ctx); err != nil {
+		return err
+	}
+	if n != want {
+		return toolFailed(s, "cm_ctl "+verb, a)
+	}
+	return nil
+}

@@ -351,7 +351,12 @@ type carryAction struct{ noMemo }
 var carried = []string{
 	"bin/cluster_static_config", "bin/cluster_dynamic_config", "bin/*.key.cipher", "bin/*.key.rand",
 	"bin/cluster_manual_start", "bin/cluster_manual_pause", "bin/cluster_manual_starting", "bin/etcd_manual_start", "bin/cms_maintain", "bin/instance_manual_start_*",
-	"share/sslcert/*", "lib/postgresql/pg_plugin", "utilslib", "etc/*.cfg", "share/postgresql/extension/*--*--*.sql",
+	"share/sslcert/*", "lib/postgresql/pg_plugin", "utilslib", "etc/*.cfg", "share/postgresql/extension/*--*--*.sql", "bin/script",
+}
+
+// ownFirst are patterns of which the new release keeps its own files.
+func ownFirst(pattern string) bool {
+	return strings.HasSuffix(pattern, ".sql") || pattern == "bin/script"
 }
 
 // carryMark is written last.
@@ -401,13 +406,16 @@ func (s *site) carry(ctx context.Context, from, to, pattern string) error {
 		if ok, err := path.Match(base, name); err != nil || !ok {
 			continue
 		}
-		if strings.HasSuffix(pattern, ".sql") {
-			// Extension scripts of the old release only: the new one's own stay.
-			if there, err := s.exists(ctx, path.Join(to, dir, name)); err != nil || there {
-				if err != nil {
-					return err
-				}
-				continue
+		there, err := s.exists(ctx, path.Join(to, dir, name))
+		if err != nil {
+			return err
+		}
+		if there && ownFirst(pattern) {
+			continue
+		}
+		if there && name == "pg_plugin" { // the vendor leaves it without the right to write
+			if err := s.change(ctx, "chmod", "-R", "u+w", path.Join(to, dir, name)); err != nil {
+				return err
 			}
 		}
 		if err := s.change(ctx, "mkdir", "-p", path.Join(to, dir)); err != nil {

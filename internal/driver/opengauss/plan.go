@@ -105,6 +105,9 @@ func settleRequest(v *view, r plan.Request) error {
 // settleNodes finds the actors and the order.
 func (b *builder) settleNodes() error {
 	for _, n := range b.v.Nodes {
+		if b.v.cm() && (n.ID == 0 || n.CMDir == "") {
+			return refuse("GAUSS-51601", "", say.F("%s: cm_ctl does not tell its instance or the directory of the cluster manager", "%s：cm_ctl 未给出实例号或 CM 目录", n.Name), say.F("cm_ctl query -Cvipd", "cm_ctl query -Cvipd"))
+		}
 		if len(n.Open) > 0 {
 			return refuse("GAUSS-52936", "", say.F("%s: %s is not empty: another upgrade is not over (%s)", "%s：%s 非空，另一次升级尚未结束（%s）", n.Name, n.openDir(), strings.Join(n.Open, " ")),
 				say.F("commit it or roll it back first: shiplift status, or gs_upgradectl of the tool that began it", "请先提交或回滚：shiplift status，或使用发起升级的 gs_upgradectl"))
@@ -415,6 +418,10 @@ func (b *builder) ownRole(n *seen) string {
 // allAtOnce is the way in place: the primary stops first, so that the standbys
 // have all that it wrote; then everything changes and starts, the primary first.
 func (b *builder) allAtOnce() {
+	if b.v.cm() {
+		b.add(plan.Step{ID: "cluster/cm-pause", Kind: kindCMPause, Args: map[string]string{"value": "on"},
+			Says: say.F("pause the cluster manager, so that it elects nobody while everything is stopped (cm_ctl pause)", "暂停 CM，避免整体停止期间触发选主（cm_ctl pause）")})
+	}
 	b.stop(b.primary, plan.Down)
 	for _, n := range b.order {
 		b.stop(n, plan.Down)
@@ -423,6 +430,10 @@ func (b *builder) allAtOnce() {
 	b.start(b.primary, plan.Down, b.ownRole(b.primary))
 	for _, n := range b.order {
 		b.start(n, plan.ReadsOnly, b.standbyRole(n))
+	}
+	if b.v.cm() {
+		b.add(plan.Step{ID: "cluster/cm-resume", Kind: kindCMPause, Args: map[string]string{"value": "off"},
+			Says: say.F("let the cluster manager go on (cm_ctl resume)", "恢复 CM（cm_ctl resume）")})
 	}
 }
 
