@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -125,13 +126,13 @@ func cat(c *Call) int {
 		return 1
 	}
 	if len(o.rest) == 0 {
-		c.out.Write(c.Input())
+		_, _ = c.out.Write(c.Input())
 		return 0
 	}
 	code := 0
 	for _, name := range o.rest {
 		if name == "-" {
-			c.out.Write(c.Input())
+			_, _ = c.out.Write(c.Input())
 			continue
 		}
 		b, err := c.ReadFile(name)
@@ -139,7 +140,7 @@ func cat(c *Call) int {
 			code = c.Fail(1, "cat: %s: %s", name, errText(err))
 			continue
 		}
-		c.out.Write(b)
+		_, _ = c.out.Write(b)
 	}
 	return code
 }
@@ -195,7 +196,7 @@ func dd(c *Call) int {
 			return c.Fail(1, "dd: %s '%s': %s", what, out, errText(err))
 		}
 	} else {
-		c.out.Write(data)
+		_, _ = c.out.Write(data)
 	}
 	if arg["status"] != "none" {
 		full, part := int64(len(data))/bs, 0
@@ -244,7 +245,7 @@ func (c *Call) ddWrite(out string, data []byte, arg map[string]string, bs int64)
 		b = newBlob(bytes.Clone(data))
 	}
 	err = f.write(c.User, abs, b, 0o644)
-	if err == syscall.ENOSPC && f.cap > f.used {
+	if errors.Is(err, syscall.ENOSPC) && f.cap > f.used {
 		// a full disk takes what still fits: the half file is what a crash test must meet
 		room := f.cap - f.used
 		if part := b.data[:min(int64(len(b.data)), room)]; old == nil {
@@ -866,51 +867,59 @@ func (c *Call) each(name string, all bool, fn func(*inode)) error {
 	return nil
 }
 
+// newOwner reads whose the files are to be: of a reference or as USER:GROUP; -1 keeps.
+func (c *Call) newOwner(o *opts) (uid, gid, code int) {
+	uid, gid = -1, -1
+	if ref, has := o.set["reference"]; has {
+		p, err := c.Machine.fs.stat(c.User, c.Abs(ref), true)
+		if err != nil {
+			return 0, 0, c.failPath("failed to get attributes of ", ref, err)
+		}
+		return p.ino.uid, p.ino.gid, 0
+	}
+	if len(o.rest) < 2 {
+		return 0, 0, 1
+	}
+	name, group, hasGroup := strings.Cut(o.rest[0], ":")
+	o.rest = o.rest[1:]
+	if name != "" {
+		u := c.Machine.users[name]
+		if n, err := strconv.Atoi(name); u == nil && err == nil {
+			uid = n
+		} else if u == nil {
+			return 0, 0, c.Fail(1, "chown: invalid user: '%s'", name)
+		} else {
+			uid = u.UID
+			if hasGroup && group == "" {
+				gid = u.GID
+			}
+		}
+	}
+	if group != "" {
+		found := false
+		for _, u := range c.Machine.users {
+			if u.Group == group {
+				gid, found = u.GID, true
+			}
+		}
+		if n, err := strconv.Atoi(group); !found && err == nil {
+			gid, found = n, true
+		}
+		if !found {
+			return 0, 0, c.Fail(1, "chown: invalid group: '%s'", group)
+		}
+	}
+	return uid, gid, 0
+}
+
 func chown(c *Call) int {
 	o, good := c.getopt("Rhv", "recursive", "no-dereference", "reference=")
 	if !good {
 		return 1
 	}
-	uid, gid := -1, -1
-	if ref, has := o.set["reference"]; has {
-		p, err := c.Machine.fs.stat(c.User, c.Abs(ref), true)
-		if err != nil {
-			return c.failPath("failed to get attributes of ", ref, err)
-		}
-		uid, gid = p.ino.uid, p.ino.gid
-	} else {
-		if len(o.rest) < 2 {
-			return 1
-		}
-		name, group, hasGroup := strings.Cut(o.rest[0], ":")
-		o.rest = o.rest[1:]
-		if name != "" {
-			u := c.Machine.users[name]
-			if n, err := strconv.Atoi(name); u == nil && err == nil {
-				uid = n
-			} else if u == nil {
-				return c.Fail(1, "chown: invalid user: '%s'", name)
-			} else {
-				uid = u.UID
-				if hasGroup && group == "" {
-					gid = u.GID
-				}
-			}
-		}
-		if group != "" {
-			found := false
-			for _, u := range c.Machine.users {
-				if u.Group == group {
-					gid, found = u.GID, true
-				}
-			}
-			if n, err := strconv.Atoi(group); !found && err == nil {
-				gid, found = n, true
-			}
-			if !found {
-				return c.Fail(1, "chown: invalid group: '%s'", group)
-			}
-		}
+	uid, gid, code := c.newOwner(&o)
+	if code != 0 {
+		return code
 	}
 	for _, name := range o.rest {
 		target := c.Abs(name)

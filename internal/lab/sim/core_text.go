@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5" // the program md5sum, not a safeguard
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -330,17 +331,40 @@ func comm(p *Proc) string {
 	return name
 }
 
-func ps(c *Call) int {
-	args := c.Args()
-	var fields, heads []string
-	noHead := false
-	keep := func(p *Proc) bool { return p.User == c.User.Name }
-	all := func(*Proc) bool { return true }
-	and := func(q func(*Proc) bool) {
-		was := keep
-		keep = func(p *Proc) bool { return was(p) && q(p) }
+// psArgs is what one call of ps asks for.
+type psArgs struct {
+	fields, heads             []string
+	noHead, started, everyone bool
+	keep                      func(*Proc) bool
+}
+
+func anyProc(*Proc) bool { return true }
+
+// choose narrows the choice; the first choice takes the place of the default.
+func (a *psArgs) choose(q func(*Proc) bool) {
+	was := a.keep
+	if !a.started {
+		was = anyProc
 	}
-	started, everyone := false, false
+	a.started = true
+	a.keep = func(p *Proc) bool { return was(p) && q(p) }
+}
+
+func (a *psArgs) columns(list string) {
+	for _, f := range strings.Split(list, ",") {
+		name, head, custom := strings.Cut(f, "=")
+		a.fields = append(a.fields, name)
+		if custom {
+			a.heads = append(a.heads, head)
+		} else {
+			a.heads = append(a.heads, "\x00")
+		}
+	}
+}
+
+func (c *Call) psArgs() (ask psArgs, good bool) {
+	args := c.Args()
+	ask.keep = func(p *Proc) bool { return p.User == c.User.Name }
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		val := func() string {
@@ -350,96 +374,94 @@ func ps(c *Call) int {
 			}
 			return ""
 		}
-		choose := func(q func(*Proc) bool) {
-			if !started {
-				keep = all
-			}
-			started = true
-			and(q)
-		}
-		switch {
-		case a == "-e" || a == "-A" || a == "ax":
-			everyone = true
-			choose(all)
-		case a == "-ef" || a == "aux" || a == "-aux" || a == "auxww":
-			everyone = true
-			choose(all)
-			fields = []string{"user", "pid", "ppid", "args"}
-		case a == "-f":
-			fields = []string{"user", "pid", "ppid", "args"}
-		case a == "-w" || a == "-ww" || a == "ww":
-		case a == "--no-headers" || a == "h" || a == "--noheaders":
-			noHead = true
-		case a == "-u" || a == "-U":
+		switch a {
+		case "-e", "-A", "ax":
+			ask.everyone = true
+			ask.choose(anyProc)
+		case "-ef", "aux", "-aux", "auxww":
+			ask.everyone = true
+			ask.choose(anyProc)
+			ask.fields = []string{"user", "pid", "ppid", "args"}
+		case "-f":
+			ask.fields = []string{"user", "pid", "ppid", "args"}
+		case "-w", "-ww", "ww":
+		case "--no-headers", "h", "--noheaders":
+			ask.noHead = true
+		case "-u", "-U":
 			u := val()
-			choose(func(p *Proc) bool { return p.User == u || fmt.Sprint(c.Machine.owner(p.User).UID) == u })
-		case a == "-p" || a == "--pid":
+			ask.choose(func(p *Proc) bool { return p.User == u || fmt.Sprint(c.Machine.owner(p.User).UID) == u })
+		case "-p", "--pid":
 			pids := strings.Split(val(), ",")
-			choose(func(p *Proc) bool { return slices.Contains(pids, fmt.Sprint(p.PID)) })
-		case a == "-C":
+			ask.choose(func(p *Proc) bool { return slices.Contains(pids, fmt.Sprint(p.PID)) })
+		case "-C":
 			n := val()
-			choose(func(p *Proc) bool { return comm(p) == n })
-		case a == "-o" || a == "-eo" || a == "-Ao" || a == "-wwo" || a == "-ewwo" || a == "-eww":
-			if strings.Contains(a, "e") || strings.Contains(a, "A") {
-				everyone = true
-				choose(all)
+			ask.choose(func(p *Proc) bool { return comm(p) == n })
+		case "-o", "-eo", "-Ao", "-wwo", "-ewwo", "-eww":
+			if strings.ContainsAny(a, "eA") {
+				ask.everyone = true
+				ask.choose(anyProc)
 			}
-			if a == "-eww" {
-				continue
-			}
-			for _, f := range strings.Split(val(), ",") {
-				name, head, custom := strings.Cut(f, "=")
-				fields = append(fields, name)
-				if custom {
-					heads = append(heads, head)
-				} else {
-					heads = append(heads, "\x00")
-				}
+			if a != "-eww" {
+				ask.columns(val())
 			}
 		default:
 			c.unknown(a)
-			return 1
+			return ask, false
 		}
 	}
-	if fields == nil {
-		fields = []string{"pid", "comm"}
+	if ask.fields == nil {
+		ask.fields = []string{"pid", "comm"}
 	}
-	for len(heads) < len(fields) {
-		heads = append(heads, "\x00")
+	for len(ask.heads) < len(ask.fields) {
+		ask.heads = append(ask.heads, "\x00")
 	}
-	if !noHead && slices.ContainsFunc(heads, func(h string) bool { return h != "" }) {
-		var row []string
-		for i, f := range fields {
-			h, _, good := c.psField(&Proc{Argv: []string{""}, User: "root"}, f)
-			if !good {
-				c.unknown(f)
-				return 1
-			}
-			if heads[i] != "\x00" {
-				h = heads[i]
-			}
-			row = append(row, pad(f, h, i == len(fields)-1))
+	return ask, true
+}
+
+// psHead prints the line above the processes, unless every column has an empty name.
+func (c *Call) psHead(ask *psArgs) bool {
+	if ask.noHead || !slices.ContainsFunc(ask.heads, func(h string) bool { return h != "" }) {
+		return true
+	}
+	var row []string
+	for i, f := range ask.fields {
+		h, _, good := c.psField(&Proc{Argv: []string{""}, User: "root"}, f)
+		if !good {
+			c.unknown(f)
+			return false
 		}
-		c.Print(strings.Join(row, " ") + "\n")
+		if ask.heads[i] != "\x00" {
+			h = ask.heads[i]
+		}
+		row = append(row, pad(f, h, i == len(ask.fields)-1))
+	}
+	c.Print(strings.Join(row, " ") + "\n")
+	return true
+}
+
+func ps(c *Call) int {
+	ask, good := c.psArgs()
+	if !good || !c.psHead(&ask) {
+		return 1
 	}
 	n := 0
 	for _, p := range c.Machine.Procs() {
-		if !keep(p) {
+		if !ask.keep(p) {
 			continue
 		}
 		n++
 		var row []string
-		for i, f := range fields {
+		for i, f := range ask.fields {
 			_, v, good := c.psField(p, f)
 			if !good {
 				c.unknown(f)
 				return 1
 			}
-			row = append(row, pad(f, v, i == len(fields)-1))
+			row = append(row, pad(f, v, i == len(ask.fields)-1))
 		}
 		c.Print(strings.Join(row, " ") + "\n")
 	}
-	if n == 0 && !everyone {
+	if n == 0 && !ask.everyone {
 		return 1
 	}
 	return 0 // a real ps -e finds itself, at the least
@@ -456,18 +478,23 @@ func pad(field, v string, last bool) string {
 	return fmt.Sprintf("%-8s", v)
 }
 
-// pgrep is also pkill.
-func pgrep(c *Call) int {
-	sig := "TERM"
-	isKill := c.base() == "pkill"
-	var rest []string
-	for _, a := range c.Args() {
+// signalAmong takes pkill's -SIGNAL out of its arguments.
+func signalAmong(args []string, isKill bool) (sig string, rest []string) {
+	sig = "TERM"
+	for _, a := range args {
 		if isKill && len(a) > 1 && a[0] == '-' && (a[1] >= '0' && a[1] <= '9' || a[1] >= 'A' && a[1] <= 'Z' && len(a) > 2) {
 			sig = signalName(a[1:])
 			continue
 		}
 		rest = append(rest, a)
 	}
+	return sig, rest
+}
+
+// pgrep is also pkill.
+func pgrep(c *Call) int {
+	isKill := c.base() == "pkill"
+	sig, rest := signalAmong(c.Args(), isKill)
 	saved := c.Argv
 	c.Argv = append([]string{saved[0]}, rest...)
 	o, good := c.getopt("fxlau:U:cno", "full", "exact", "signal=")
@@ -703,7 +730,7 @@ func head(c *Call) int {
 		default:
 			in = in[:min(n, len(in))]
 		}
-		c.out.Write(in)
+		_, _ = c.out.Write(in)
 		return 0
 	}
 	n := 10
@@ -894,7 +921,7 @@ func timeout(c *Call) (code int) {
 			if !isAbort || a.sess != &inner {
 				panic(r)
 			}
-			if a.why != errTimeout {
+			if !errors.Is(a.why, errTimeout) {
 				panic(abort{c.sess, a.why})
 			}
 			code = 124
@@ -1008,26 +1035,44 @@ func (c *Call) properties(o opts, all [][2]string) {
 	}
 }
 
+func (c *Call) noUnit(verb, name string, o opts) int {
+	switch verb {
+	case "is-active":
+		c.Print("inactive\n")
+		return 3
+	case "is-enabled":
+		return c.Fail(1, "Failed to get unit file state for %s.service: No such file or directory", name)
+	case "status":
+		return c.Fail(4, "Unit %s.service could not be found.", name)
+	case "cat":
+		return c.Fail(1, "No files found for %s.service.", name)
+	case "start", "restart":
+		return c.Fail(5, "Failed to %s %s.service: Unit %s.service not found.", verb, name, name)
+	case "show":
+		c.properties(o, [][2]string{{"LoadState", "not-found"}, {"ActiveState", "inactive"}, {"SubState", "dead"}})
+		return 0
+	}
+	return c.Fail(5, "Failed to %s %s.service: Unit %s.service not loaded.", verb, name, name)
+}
+
+func (c *Call) unitStatus(s *Service, name string) int {
+	long := "inactive (dead)"
+	if s.Active {
+		long = "active (running) since " + s.Since.Format("Mon 2006-01-02 15:04:05 UTC")
+	}
+	en := map[bool]string{true: "enabled", false: "disabled"}[s.Enabled]
+	c.Printf("● %s.service - %s\n   Loaded: loaded (/usr/lib/systemd/system/%s.service; %s; vendor preset: disabled)\n   Active: %s\n", name, name, name, en, long)
+	if s.Active {
+		c.Printf(" Main PID: %d\n", s.PID)
+		return 0
+	}
+	return 3
+}
+
 func (c *Call) unit(verb, name string, o opts) int {
 	s := c.Machine.Service(name)
 	if s == nil {
-		switch verb {
-		case "is-active":
-			c.Print("inactive\n")
-			return 3
-		case "is-enabled":
-			return c.Fail(1, "Failed to get unit file state for %s.service: No such file or directory", name)
-		case "status":
-			return c.Fail(4, "Unit %s.service could not be found.", name)
-		case "cat":
-			return c.Fail(1, "No files found for %s.service.", name)
-		case "start", "restart":
-			return c.Fail(5, "Failed to %s %s.service: Unit %s.service not found.", verb, name, name)
-		case "show":
-			c.properties(o, [][2]string{{"LoadState", "not-found"}, {"ActiveState", "inactive"}, {"SubState", "dead"}})
-			return 0
-		}
-		return c.Fail(5, "Failed to %s %s.service: Unit %s.service not loaded.", verb, name, name)
+		return c.noUnit(verb, name, o)
 	}
 	changes := slices.Contains([]string{"start", "stop", "restart", "enable", "disable", "kill"}, verb)
 	if changes && c.User.UID != 0 && c.World.defs.services[s.Kind].NeedsRoot {
@@ -1078,17 +1123,7 @@ func (c *Call) unit(verb, name string, o opts) int {
 		en := map[bool]string{true: "enabled", false: "disabled"}[s.Enabled]
 		c.properties(o, [][2]string{{"MainPID", fmt.Sprint(s.PID)}, {"LoadState", "loaded"}, {"ActiveState", state}, {"SubState", sub}, {"UnitFileState", en}})
 	case "status":
-		long := "inactive (dead)"
-		if s.Active {
-			long = "active (running) since " + s.Since.Format("Mon 2006-01-02 15:04:05 UTC")
-		}
-		en := map[bool]string{true: "enabled", false: "disabled"}[s.Enabled]
-		c.Printf("● %s.service - %s\n   Loaded: loaded (/usr/lib/systemd/system/%s.service; %s; vendor preset: disabled)\n   Active: %s\n", name, name, name, en, long)
-		if s.Active {
-			c.Printf(" Main PID: %d\n", s.PID)
-			return 0
-		}
-		return 3
+		return c.unitStatus(s, name)
 	default:
 		c.unknown(verb)
 		return 1

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"crypto/sha256"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -149,15 +150,9 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 	rest, links := name, 0
 	mustDir := strings.HasSuffix(name, "/")
 	for {
-		rest = strings.TrimLeft(rest, "/")
-		if rest == "" {
-			break
-		}
 		var comp string
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			comp, rest = rest[:i], rest[i:]
-		} else {
-			comp, rest = rest, ""
+		if comp, rest = firstOf(rest); comp == "" {
+			break
 		}
 		cur := chain[len(chain)-1]
 		if cur.kind != kindDir {
@@ -203,6 +198,15 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 		return place{}, syscall.ENOTDIR
 	}
 	return place{path: slices.Clone(comps), ino: ino}, nil
+}
+
+// firstOf splits the first component off a path; the rest keeps its slash.
+func firstOf(rest string) (string, string) {
+	rest = strings.TrimLeft(rest, "/")
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		return rest[:i], rest[i:]
+	}
+	return rest, ""
 }
 
 // owned makes the inode at comps ours, with all above it, and returns it.
@@ -346,7 +350,7 @@ func (f *fsys) mkdirAll(u *User, name string, mode uint32) error {
 		}
 	}
 	err := f.mkdir(u, name, mode)
-	if err == syscall.EEXIST {
+	if errors.Is(err, syscall.EEXIST) {
 		err = nil
 	}
 	return err
@@ -436,8 +440,7 @@ func (f *fsys) rename(u *User, from, to string) error {
 	if _, err := f.parentFor(u, src); err != nil {
 		return err
 	}
-	into, err := f.parentFor(u, dst)
-	if err != nil {
+	if _, err := f.parentFor(u, dst); err != nil {
 		return err
 	}
 	if dst.ino != nil {
@@ -446,7 +449,7 @@ func (f *fsys) rename(u *User, from, to string) error {
 	out := f.owned(src.path[:len(src.path)-1])
 	moved := out.kids[src.name()]
 	delete(out.kids, src.name())
-	into = f.owned(dst.path[:len(dst.path)-1])
+	into := f.owned(dst.path[:len(dst.path)-1])
 	into.kids[dst.name()] = moved
 	out.mtime, into.mtime = f.stamp(), f.stamp()
 	f.m.renamed(src.String(), dst.String())

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"path"
 	"strings"
 	"syscall"
@@ -34,7 +35,7 @@ func (c *Call) journal() journal.Sim {
 	return journal.Sim{
 		Get: func(name string) (string, bool, error) {
 			b, err := c.ReadFile(name)
-			if err == syscall.ENOENT || err == syscall.ENOTDIR {
+			if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) {
 				return "", false, nil
 			}
 			return string(b), err == nil, err

@@ -181,34 +181,8 @@ func (c *Call) tarArgs() (tarArgs, bool) {
 		}
 		switch {
 		case strings.HasPrefix(w, "--"):
-			k, v, _ := strings.Cut(w[2:], "=")
-			switch k {
-			case "strip-components":
-				fmt.Sscan(val(v), &a.strip)
-			case "same-owner":
-				a.keepOwner = true
-			case "no-same-owner":
-				a.noOwner = true
-			case "preserve-permissions", "same-permissions":
-				a.keepPerm = true
-			case "no-same-permissions", "numeric-owner", "overwrite", "sort", "mtime", "owner", "group", "warning", "no-overwrite-dir":
-			case "skip-old-files":
-				a.skipOld = true
-			case "exclude":
-				a.exclude = append(a.exclude, val(v))
-			case "directory":
-				a.dir = c.Abs(val(v))
-			case "file":
-				a.file = val(v)
-			case "extract", "list", "create":
-				a.mode = k[0]
-				if k == "extract" {
-					a.mode = 'x'
-				} else if k == "list" {
-					a.mode = 't'
-				}
-			default:
-				return a, c.unknown(w)
+			if !c.tarLong(&a, w, val) {
+				return a, false
 			}
 		case len(w) > 1 && w[0] == '-':
 			for j := 1; j < len(w); j++ {
@@ -241,6 +215,40 @@ func (c *Call) tarArgs() (tarArgs, bool) {
 		}
 	}
 	return a, a.mode != 0
+}
+
+// tarLong reads an option of more than one letter; val gives its value, or the next word.
+func (c *Call) tarLong(a *tarArgs, w string, val func(string) string) bool {
+	k, v, _ := strings.Cut(w[2:], "=")
+	switch k {
+	case "strip-components":
+		_, _ = fmt.Sscan(val(v), &a.strip)
+	case "same-owner":
+		a.keepOwner = true
+	case "no-same-owner":
+		a.noOwner = true
+	case "preserve-permissions", "same-permissions":
+		a.keepPerm = true
+	case "no-same-permissions", "numeric-owner", "overwrite", "sort", "mtime", "owner", "group", "warning", "no-overwrite-dir":
+	case "skip-old-files":
+		a.skipOld = true
+	case "exclude":
+		a.exclude = append(a.exclude, val(v))
+	case "directory":
+		a.dir = c.Abs(val(v))
+	case "file":
+		a.file = val(v)
+	case "extract", "list", "create":
+		a.mode = k[0]
+		if k == "extract" {
+			a.mode = 'x'
+		} else if k == "list" {
+			a.mode = 't'
+		}
+	default:
+		return c.unknown(w)
+	}
+	return true
 }
 
 // tarExtract puts the tree of an archive below a directory.
@@ -311,7 +319,7 @@ func (c *Call) unpack(n *inode, to string, a tarArgs) error {
 		tree = owned(n, c.User)
 	}
 	err = f.graft(c.User, to, tree)
-	if err == syscall.ENOSPC && n.kind == kindDir {
+	if errors.Is(err, syscall.ENOSPC) && n.kind == kindDir {
 		// what fits is written: that is the half tree a crash test must meet
 		if err := f.graft(c.User, to, &inode{kind: kindDir, mode: tree.mode, uid: tree.uid, gid: tree.gid, mtime: tree.mtime, kids: map[string]*inode{}}); err != nil {
 			return err
@@ -369,7 +377,7 @@ func (c *Call) tarCreate(a tarArgs) int {
 		_ = gz.Close()
 	}
 	if a.file == "-" || a.file == "" {
-		c.out.Write(buf.Bytes())
+		_, _ = c.out.Write(buf.Bytes())
 		return 0
 	}
 	if err := c.WriteFile(a.file, buf.Bytes(), 0o644); err != nil {
