@@ -139,7 +139,8 @@ func (s *site) refreshconf(ctx context.Context) error {
 	return nil
 }
 
-// Undo puts the files back as they were, byte for byte.
+// Undo puts the files back as they were, byte for byte. A node that does not
+// answer is passed over: its own swap brings back the bin that holds the old file.
 func (a refreshAction) Undo(ctx context.Context, t driver.Target) error {
 	var m refreshMemo
 	if err := recall(t.Memo, &m); err != nil {
@@ -153,7 +154,8 @@ func (a refreshAction) Undo(ctx context.Context, t driver.Target) error {
 		}
 		if err := s.putDynamic(ctx, argsOf(t.Plan, name)["app"]+"/bin/"+dynamicConfig, m.Files[name]); err != nil {
 			if isGone(err) {
-				err = &driver.Owed{Node: name, Err: err}
+				report(t)(say.F("%s does not answer and is passed over", "%s 没有应答，已跳过", name))
+				continue
 			}
 			errs = append(errs, err)
 		}

@@ -93,11 +93,45 @@ func (noteAction) Undo(ctx context.Context, t driver.Target) error {
 		} else if err != nil {
 			return err
 		}
+	}
+	if owed != nil {
+		return owed
+	}
+	if err := agree(ctx, t, primary); err != nil {
+		return err
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
 		if err := s.change(ctx, []string{"rm", "-f", noteFile(argsOf(t.Plan, name))}); err != nil {
 			return err
 		}
 	}
-	return owed
+	return nil
+}
+
+// agree lets gs_om write the roles once more when the nodes hold different
+// ones: one of them was away when it should have got them (M15).
+func agree(ctx context.Context, t driver.Target, primary string) error {
+	if t.Step.Args["om"] != "true" {
+		return nil
+	}
+	files, err := dynamicOf(ctx, t, false)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if f.Sum != files[primary].Sum {
+			s, err := siteOf(t.Env, primary)
+			if err != nil {
+				return err
+			}
+			return s.refreshconf(ctx)
+		}
+	}
+	return nil
 }
 
 // revive starts a server that ran before and is down.

@@ -300,7 +300,7 @@ func (b *builder) hold() {
 			say.F("%s: stop MogHA, also for a boot, and prove that none of its processes is left; on the way back it is started when the cluster is healthy", "%s：停止 MogHA（含开机自启）并确认没有残留进程；回滚时在集群健康后重新启动", name))
 	}
 	b.next()
-	b.add("", kindNote, "", "M23", plan.Reversible, plan.None, span{2 * time.Second, 2 * time.Hour}, map[string]string{"to": b.p.To},
+	b.add("", kindNote, "", "M23", plan.Reversible, plan.None, span{2 * time.Second, 2 * time.Hour}, map[string]string{"om": fmt.Sprint(b.v.install == byOM && !b.v.alone())},
 		say.F("note the roles on every node; on the way back, every server that ran is brought up again in its role", "在每个节点记录角色；回滚时，原先运行的每个数据库都以原角色恢复运行"))
 	b.next()
 	b.add("", kindQuiet, "", "M02 M03 M04", plan.ReadOnly, plan.None, span{b.v.nodes[0].conf.Settle, 10 * time.Minute}, nil,
