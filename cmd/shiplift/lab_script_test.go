@@ -29,7 +29,7 @@ func TestLabScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole upgrades over ssh")
 	}
-	const speed = "50"
+	const speed = "20"
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/lab",
 		RequireExplicitExec: true,
