@@ -56,7 +56,7 @@ func (a *app) labUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "up DRIVER",
 		Short:   a.t("Start a lab and leave it running", "启动演练环境并保持运行"),
-		Example: "  shiplift lab up postgres --dir /tmp/lab --nodes 3 --release 15.16",
+		Example: "  shiplift lab up postgres --dir /tmp/lab --nodes 3 --release 15.16\n  shiplift lab up opengauss --dir /tmp/lab --nodes 3 --release 3.0.0 --cm\n  shiplift lab up dameng --dir /tmp/lab --topology dw --standbys 2 --release 8.1.1.14",
 		Args:    a.noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

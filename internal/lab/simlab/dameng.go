@@ -2,6 +2,9 @@ package simlab
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/shiplift/shiplift/internal/lab/dameng"
 	"github.com/shiplift/shiplift/internal/say"
@@ -15,7 +18,7 @@ var _ = register(&Product{
 		{Name: "standbys", Kind: Number, Default: "1", Doc: say.F("standbys of Data Watch", "数据守护的备库数")},
 		{Name: "release", Default: "8.1.1.14", Doc: say.F("the release that runs at the beginning", "初始运行的版本")},
 		{Name: "origin", Doc: say.F("the release that made the library; that of --release when not given", "建库时的版本；默认同 --release")},
-		{Name: "to", Kind: List, Default: "8.1.1.15,8.1.1.101,8.1.1.171,8.1.2.101", Doc: say.F("releases whose packages are laid ready", "预备升级包的版本")},
+		{Name: "to", Kind: List, Doc: say.F("releases whose packages are laid ready; later ones from each side of a change of format when not given", "预备升级包的版本；默认为各格式变化前后的更高版本")},
 		{Name: "prompts", Default: "zh", Words: []string{"zh", "en"}, Doc: say.F("the language that disql speaks", "disql 的语言")},
 		{Name: "gbk", Kind: Yes, Default: "false", Doc: say.F("disql writes GBK", "disql 输出为 GBK")},
 		{Name: "log-encrypted", Kind: Yes, Default: "false", Doc: say.F("the redo log is encrypted", "联机日志已加密")},
@@ -25,9 +28,28 @@ var _ = register(&Product{
 	Faults: []string{"kill-server", "lag", "no-lag", "equal-magic", "node-error", "hang-stop", "end-stop"},
 	New:    damengSite,
 	Packages: func(a Args, dir string) ([]string, error) {
-		return dameng.WritePackages(dir, a.List("to")...)
+		to := a.List("to")
+		if len(to) == 0 {
+			to = laterDameng(a["release"])
+		}
+		return dameng.WritePackages(dir, to...)
 	},
 })
+
+// laterDameng are releases after one, such that every change of the format on
+// disk lies between two of them (spec/dameng.md section 2).
+func laterDameng(release string) []string {
+	number := func(r string) (n [4]int) {
+		for i, p := range strings.SplitN(r, ".", 4) {
+			n[i], _ = strconv.Atoi(p)
+		}
+		return n
+	}
+	own := number(release)
+	return slices.DeleteFunc([]string{
+		"7.1.6.11", "7.6.0.183", "8.1.1.14", "8.1.1.15", "8.1.1.101", "8.1.1.171", "8.1.2.101", "8.1.3.62", "8.1.3.162", "8.1.4.80", "8.1.4.170",
+	}, func(r string) bool { n := number(r); return slices.Compare(n[:], own[:]) <= 0 })
+}
 
 func damengSite(s Setup) (*Site, error) {
 	a := s.Args

@@ -43,7 +43,7 @@ var machineFaults = map[string]machineFault{
 // once are the faults that are over as soon as they struck.
 var once = []string{"lose-answer"}
 
-// Faults returns the faults of a product's labs, in the order of their names.
+// AllFaults returns the faults of a product's labs, in the order of their names.
 func (p *Product) AllFaults() []string {
 	out := slices.Clone(p.Faults)
 	for name := range machineFaults {

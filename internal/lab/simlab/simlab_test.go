@@ -202,6 +202,34 @@ func TestTheVendorsOwnFilesCanBeImported(t *testing.T) {
 	})
 }
 
+func TestPackagesOfLaterReleasesAreReady(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		product string
+		args    Args
+		want    []string
+	}{
+		"openGauss": {"opengauss", Args{"release": "6.0.1"}, []string{
+			"openGauss-All-6.0.2-CentOS7-x86_64.tar.gz", "openGauss-CM-6.0.2-CentOS7-x86_64.tar.gz", "openGauss-7.0.0-RC1-CentOS-64bit-all.tar.gz", "openGauss-7.0.0-RC1-CentOS-64bit-cm.tar.gz",
+		}},
+		"MogDB":      {"mogdb", nil, []string{"MogDB-2.0.3-CentOS-x86_64.tar.gz"}},
+		"Dameng":     {"dameng", Args{"release": "8.1.3.100", "topology": "dsc"}, []string{"dameng-8.1.3.162.tar.gz", "dameng-8.1.4.80.tar.gz", "dameng-8.1.4.170.tar.gz"}},
+		"GBase V952": {"gbase8a", Args{"flavor": "v952"}, []string{"GBase8a_MPP_Cluster-NoLicense-FREE-9.5.2.44.8-redhat7-x86_64.tar.bz2"}},
+		"named ones": {"dameng", Args{"to": "8.1.1.16,8.1.1.17"}, []string{"dameng-8.1.1.16.tar.gz", "dameng-8.1.1.17.tar.gz"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, p := range start(t, tc.product, tc.args).Packages() {
+				got = append(got, filepath.Base(p))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // sameCluster holds names, addresses and ports against the lab's own inventory.
 func sameCluster(t *testing.T, l *Lab, inv *cluster.Inventory) {
 	t.Helper()
