@@ -31,13 +31,13 @@ func (s *site) fileValue(ctx context.Context, name string) (string, error) {
 }
 
 func (r *room) fileValues(ctx context.Context, name string) (map[string]string, error) {
-	got := make([]string, len(r.Sites))
+	got := make([]string, len(r.targets()))
 	err := r.onAllIndexed(func(i int, s *site) (err error) {
 		got[i], err = s.fileValue(ctx, name)
 		return err
 	})
 	m := map[string]string{}
-	for i, s := range r.Sites {
+	for i, s := range r.targets() {
 		m[s.Name] = got[i]
 	}
 	return m, err
@@ -69,7 +69,7 @@ func (gucAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, e
 		return half(err)
 	}
 	done, open := 0, 0
-	for _, s := range r.Sites {
+	for _, s := range r.targets() {
 		switch {
 		case now[s.Name] != r.Args["value"]:
 			open++
@@ -175,13 +175,13 @@ func (s *site) upgradeFrom(ctx context.Context) (string, error) {
 }
 
 func (r *room) upgradeFroms(ctx context.Context) (map[string]string, error) {
-	got := make([]string, len(r.Sites))
+	got := make([]string, len(r.targets()))
 	err := r.onAllIndexed(func(i int, s *site) (err error) {
 		got[i], err = s.upgradeFrom(ctx)
 		return err
 	})
 	m := map[string]string{}
-	for i, s := range r.Sites {
+	for i, s := range r.targets() {
 		m[s.Name] = got[i]
 	}
 	return m, err
@@ -209,7 +209,7 @@ func (cmNumberAction) Probe(ctx context.Context, t driver.Target) (driver.Standi
 	switch done {
 	case 0:
 		return driver.NotApplied, nil
-	case len(r.Sites):
+	case len(r.targets()):
 		return driver.Applied, nil
 	}
 	return driver.Half, nil
@@ -364,89 +364,49 @@ func (r *room) cmBack(ctx context.Context, s *site, name, app string) error {
 	})
 }
 
-// cmPauseAction pauses the cluster manager, or lets it go on: while everything
-// is stopped on purpose it must not elect anybody.
+// cmPauseAction pauses the cluster manager on a node, or lets it go on: while
+// everything is stopped on purpose it must not elect anybody. The flag is what
+// cm_ctl pause sets on every node (spec section 6.8); cm_ctl itself asks a
+// question while an upgrade is open, ends with 0 when it has paused nothing,
+// and needs every node to answer.
 type cmPauseAction struct{ noMemo }
 
 const pauseFlag = "bin/cluster_manual_pause"
 
-// paused counts the nodes that hold the flag. The word of cm_ctl is no proof:
-// it ends with 0 also when it has paused nothing (spec section 8.6).
-func (r *room) paused(ctx context.Context) (int, error) {
-	flags := make([]bool, len(r.Sites))
-	err := r.onAllIndexed(func(i int, s *site) (err error) {
-		flags[i], err = s.exists(ctx, below(s.Home, pauseFlag))
-		return err
-	})
-	n := 0
-	for _, f := range flags {
-		if f {
-			n++
-		}
-	}
-	return n, err
-}
-
 func (cmPauseAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
-	r, err := roomOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return half(err)
 	}
-	n, err := r.paused(ctx)
+	there, err := s.exists(ctx, below(s.Home, pauseFlag))
 	if err != nil {
 		return half(err)
 	}
-	all, none := driver.Applied, driver.NotApplied
-	if r.Args["value"] == "off" {
-		all, none = none, all
+	if there == (r.Args["value"] == "on") {
+		return driver.Applied, nil
 	}
-	switch n {
-	case len(r.Sites):
-		return all, nil
-	case 0:
-		return none, nil
-	}
-	return driver.Half, nil
+	return driver.NotApplied, nil
 }
 
 func (cmPauseAction) Do(ctx context.Context, t driver.Target) error {
-	r, err := roomOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
-	return r.pause(ctx, r.Args["value"] == "on")
+	return s.pause(ctx, r.Args["value"] == "on")
 }
 
 func (cmPauseAction) Undo(ctx context.Context, t driver.Target) error {
-	r, err := roomOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
-	return r.pause(ctx, r.Args["value"] != "on")
+	return s.pause(ctx, r.Args["value"] != "on")
 }
 
-func (r *room) pause(ctx context.Context, on bool) error {
-	verb, want := "resume", 0
+func (s *site) pause(ctx context.Context, on bool) error {
 	if on {
-		verb, want = "pause", len(r.Sites)
+		return s.change(ctx, "touch", below(s.Home, pauseFlag))
 	}
-	n, err := r.paused(ctx)
-	if err != nil || n == want {
-		return err
-	}
-	s := r.Sites[0]
-	c := host.Change("cm_ctl", verb)
-	c.Timeout = 2 * time.Minute
-	c.Stdin = strings.NewReader("y\n") // it asks while an upgrade is open
-	a, err := s.Run(ctx, c)
-	if err != nil {
-		return err
-	}
-	if n, err = r.paused(ctx); err != nil {
-		return err
-	}
-	if n != want {
-		return toolFailed(s, "cm_ctl "+verb, a)
-	}
-	return nil
+	return s.change(ctx, "rm", "-f", below(s.Home, pauseFlag))
 }

@@ -307,11 +307,12 @@ func (b *builder) openCatalogue() {
 		return
 	}
 	if b.v.cm() {
-		b.add(plan.Step{ID: "cluster/cm-number", Kind: kindCMNumber, Args: map[string]string{"value": b.s.From.Kernel.String()},
-			Says: say.F("let the cluster manager start instances with -u %s (upgrade_from in cm_agent.conf)", "让 CM 以 -u %s 拉起实例（cm_agent.conf 的 upgrade_from）", b.s.From.Kernel.String())})
+		b.beside(b.v.Nodes, func(n *seen) {
+			b.add(plan.Step{ID: n.Name + "/cm-number", Kind: kindCMNumber, Node: n.Name, Args: map[string]string{"value": b.s.From.Kernel.String()},
+				Says: say.F("let the cluster manager of %s start instances with -u %s (upgrade_from in cm_agent.conf)", "让 %s 上的 CM 以 -u %s 拉起实例（cm_agent.conf 的 upgrade_from）", n.Name, b.s.From.Kernel.String())})
+		})
 	}
-	b.add(plan.Step{ID: "cluster/upgrade-mode", Kind: kindGUC, Args: map[string]string{"name": "upgrade_mode", "value": b.s.mode()}, Rule: "6.9",
-		Says: say.F("set upgrade_mode = %s on every node, without a restart", "在所有节点设置 upgrade_mode = %s，无需重启", b.s.mode())})
+	b.setGUC(b.primary, "upgrade-mode", "upgrade_mode", b.s.mode(), say.F("without a restart", "无需重启"))
 	b.add(plan.Step{ID: "cluster/sql-pre", Kind: kindSQLPre, Estimate: dur(10 * time.Second), Timeout: dur(40 * time.Minute),
 		Says: say.F("run the catalogue SQL rollback and upgrade (%s to %s) on the primary, in every database", "在主库的每个数据库中执行 rollback 与 upgrade 脚本（%s 到 %s）", b.s.From.Kernel.Dotted(), b.s.To.Kernel.Dotted())})
 }
@@ -325,8 +326,7 @@ func (b *builder) relaxSync() {
 	if !b.needsRelax() || b.inplace() {
 		return
 	}
-	b.add(plan.Step{ID: "cluster/relax-sync", Kind: kindGUC, Args: map[string]string{"name": "most_available_sync", "value": "on"},
-		Says: say.F("set most_available_sync = on while nodes restart, so that commits do not wait for one that is away", "节点重启期间设置 most_available_sync = on，避免提交等待不在线的备库")})
+	b.setGUC(b.primary, "relax-sync", "most_available_sync", "on", say.F("so that commits do not wait for a node that restarts", "避免提交等待正在重启的备库"))
 	b.remarks = append(b.remarks, say.F("most_available_sync is off now: while it is on, a commit may be acknowledged by the primary alone for as long as no standby is connected",
 		"当前 most_available_sync 为 off：置为 on 期间，若没有备库连接，主库可能单独确认提交"))
 }
@@ -335,8 +335,19 @@ func (b *builder) restoreSync() {
 	if !b.needsRelax() || b.inplace() {
 		return
 	}
-	b.add(plan.Step{ID: "cluster/restore-sync", Kind: kindGUC, Args: map[string]string{"name": "most_available_sync", "restore": "cluster/relax-sync", "value": "off"},
-		Says: say.F("set most_available_sync = off again", "恢复 most_available_sync = off")})
+	b.setGUC(b.order[len(b.order)-1], "restore-sync", "most_available_sync", "off", say.F("as before", "恢复原值"))
+}
+
+// setGUC gives a setting a value on every node, the primary last: what is
+// reloaded there reaches the standbys by itself within seconds, and each
+// node's way back must know what the node had.
+func (b *builder) setGUC(primary *seen, id, name, value string, why say.Text) {
+	nodes := slices.DeleteFunc(slices.Clone(b.v.Nodes), func(n *seen) bool { return n == primary })
+	for _, n := range append(nodes, primary) {
+		says := say.F("set %s = %s on %s", "设置 %s = %s（%s）", name, value, n.Name)
+		b.add(plan.Step{ID: n.Name + "/" + id, Kind: kindGUC, Node: n.Name, Args: map[string]string{"name": name, "value": value},
+			Says: say.Text{EN: says.EN + ", " + why.EN, ZH: says.ZH + "，" + why.ZH}})
+	}
 }
 
 // oneByOne is the rolling way: standbys, switchover, the old primary.
@@ -357,11 +368,11 @@ func (b *builder) oneByOne() {
 		b.swap(n, plan.ReadsOnly)
 	}
 	to := b.order[len(b.order)-1]
-	b.add(plan.Step{ID: "cluster/switchover", Kind: kindSwitchover, Impact: plan.WritesStop, Estimate: dur(6 * time.Second), Timeout: dur(5 * time.Minute),
+	b.add(plan.Step{ID: "cluster/switchover", Kind: kindSwitchover, Nodes: []string{b.primary.Name, to.Name}, Impact: plan.WritesStop, Estimate: dur(6 * time.Second), Timeout: dur(5 * time.Minute),
 		Args: map[string]string{"from": b.primary.Name, "to": to.Name},
 		Says: say.F("switch the primary from %s to %s; writes stop for about two seconds", "主库从 %s 切换到 %s；写入中断约两秒", b.primary.Name, to.Name)})
 	if !b.v.cm() {
-		b.add(plan.Step{ID: "cluster/refreshconf", Kind: kindRefresh,
+		b.add(plan.Step{ID: "cluster/refreshconf", Kind: kindRefresh, Nodes: []string{b.primary.Name}, Args: map[string]string{"from": b.primary.Name},
 			Says: say.F("tell gs_om the new roles (gs_om -t refreshconf)", "刷新 gs_om 的角色信息（gs_om -t refreshconf）")})
 	}
 	b.swap(b.primary, plan.None)
@@ -419,8 +430,10 @@ func (b *builder) ownRole(n *seen) string {
 // have all that it wrote; then everything changes and starts, the primary first.
 func (b *builder) allAtOnce() {
 	if b.v.cm() {
-		b.add(plan.Step{ID: "cluster/cm-pause", Kind: kindCMPause, Args: map[string]string{"value": "on"},
-			Says: say.F("pause the cluster manager, so that it elects nobody while everything is stopped (cm_ctl pause)", "暂停 CM，避免整体停止期间触发选主（cm_ctl pause）")})
+		b.beside(b.v.Nodes, func(n *seen) {
+			b.add(plan.Step{ID: n.Name + "/cm-pause", Kind: kindCMPause, Node: n.Name, Args: map[string]string{"value": "on"},
+				Says: say.F("pause the cluster manager on %s, so that it elects nobody while everything is stopped", "暂停 %s 上的 CM，避免整体停止期间触发选主", n.Name)})
+		})
 	}
 	b.stop(b.primary, plan.Down)
 	for _, n := range b.order {
@@ -432,8 +445,10 @@ func (b *builder) allAtOnce() {
 		b.start(n, plan.ReadsOnly, b.standbyRole(n))
 	}
 	if b.v.cm() {
-		b.add(plan.Step{ID: "cluster/cm-resume", Kind: kindCMPause, Args: map[string]string{"value": "off"},
-			Says: say.F("let the cluster manager go on (cm_ctl resume)", "恢复 CM（cm_ctl resume）")})
+		b.beside(b.v.Nodes, func(n *seen) {
+			b.add(plan.Step{ID: n.Name + "/cm-resume", Kind: kindCMPause, Node: n.Name, Args: map[string]string{"value": "off"},
+				Says: say.F("let the cluster manager on %s go on", "恢复 %s 上的 CM", n.Name)})
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package opengauss
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -69,6 +70,17 @@ func (r *room) mustPrimary(ctx context.Context) (*site, error) {
 		found = p
 		return wait.Look{Done: h.Healthy() && h.Primary(), Says: say.F("%s: %s %s", "%s：%s %s", p.Name, h.Role, h.State)}, nil
 	})
+	if err != nil && r.Undoing {
+		// Without a primary nothing of the catalogue can go back: it waits for
+		// the node that does not answer and may be it.
+		_, errs := r.states(ctx)
+		for i, e := range errs {
+			var gone *host.UnreachableError
+			if errors.As(e, &gone) {
+				return found, errors.Join(err, &driver.Owed{Node: r.Sites[i].Name, Err: e})
+			}
+		}
+	}
 	return found, err
 }
 
@@ -363,10 +375,10 @@ func (r *room) dynamicSums(ctx context.Context) (map[string]string, error) {
 	err := r.onAllIndexed(func(i int, s *site) error {
 		there, err := s.exists(ctx, below(s.Home, dynamicConf))
 		if err != nil || !there {
-			return err
+			return r.passOver(s, err)
 		}
 		sums[i], err = host.Sum(ctx, s.Host, below(s.Home, dynamicConf))
-		return err
+		return r.passOver(s, err)
 	})
 	m := map[string]string{}
 	for i, s := range r.Sites {
@@ -376,6 +388,17 @@ func (r *room) dynamicSums(ctx context.Context) (map[string]string, error) {
 }
 
 func below(dir, name string) string { return dir + "/" + name }
+
+// passOver lets a way back go on without a node that does not answer: its file
+// lies in the new directory, which its own way back leaves. Only the old
+// primary's lies in the old one.
+func (r *room) passOver(s *site, err error) error {
+	var gone *host.UnreachableError
+	if r.Undoing && s.Name != r.Args["from"] && errors.As(err, &gone) {
+		return nil
+	}
+	return err
+}
 
 func (r *room) saved(s *site) string { return s.work(r.Args["commit"]) + "/cluster_dynamic_config" }
 
@@ -464,17 +487,20 @@ func (refreshAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := recall(t.Memo, &m); err != nil {
 		return err
 	}
-	return r.onAll(func(s *site) error {
-		if m.Sums[s.Name] == "" {
-			return s.change(ctx, "rm", "-f", below(s.Home, dynamicConf))
-		}
-		there, err := s.exists(ctx, r.saved(s))
-		if err != nil || !there {
-			return err
-		}
-		if err := s.change(ctx, "cp", "-a", r.saved(s), below(s.Home, dynamicConf)); err != nil {
-			return err
-		}
-		return s.change(ctx, "rm", "-f", r.saved(s))
-	})
+	return r.onAll(func(s *site) error { return r.passOver(s, r.dynamicBack(ctx, s, m.Sums[s.Name] != "")) })
+}
+
+// dynamicBack puts the file back that was saved, or takes it away where there was none.
+func (r *room) dynamicBack(ctx context.Context, s *site, was bool) error {
+	if !was {
+		return s.change(ctx, "rm", "-f", below(s.Home, dynamicConf))
+	}
+	there, err := s.exists(ctx, r.saved(s))
+	if err != nil || !there {
+		return err
+	}
+	if err := s.change(ctx, "cp", "-a", r.saved(s), below(s.Home, dynamicConf)); err != nil {
+		return err
+	}
+	return s.change(ctx, "rm", "-f", r.saved(s))
 }

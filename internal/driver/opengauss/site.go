@@ -132,6 +132,19 @@ func hereOf(t driver.Target) (*room, *site, error) {
 	return r, s, err
 }
 
+// targets are the nodes that the step acts on: its own, or all.
+func (r *room) targets() []*site {
+	if r.Step.Node == "" {
+		return r.Sites
+	}
+	for _, s := range r.Sites {
+		if s.Name == r.Step.Node {
+			return []*site{s}
+		}
+	}
+	return nil
+}
+
 // newApp is the directory of the new release: the plan's commit beside the link.
 func (r *room) newApp(s *site) string { return s.Home + "_" + r.Args["commit"] }
 
@@ -155,17 +168,16 @@ func each(env driver.Env, n int, fn func(i int)) {
 	all.Wait()
 }
 
-// onAll runs fn for every site and joins what went wrong.
+// onAll runs fn for every node that the step acts on and joins what went wrong.
 func (r *room) onAll(fn func(s *site) error) error {
-	errs := make([]error, len(r.Sites))
-	each(r.Env, len(r.Sites), func(i int) { errs[i] = fn(r.Sites[i]) })
-	return errors.Join(errs...)
+	return r.onAllIndexed(func(_ int, s *site) error { return fn(s) })
 }
 
-// onAllIndexed is onAll with the index.
+// onAllIndexed is onAll with the index in targets.
 func (r *room) onAllIndexed(fn func(i int, s *site) error) error {
-	errs := make([]error, len(r.Sites))
-	each(r.Env, len(r.Sites), func(i int) { errs[i] = fn(i, r.Sites[i]) })
+	sites := r.targets()
+	errs := make([]error, len(sites))
+	each(r.Env, len(sites), func(i int) { errs[i] = fn(i, sites[i]) })
 	return errors.Join(errs...)
 }
 
