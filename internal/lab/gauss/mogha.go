@@ -47,7 +47,7 @@ var moghaKind = sim.ServiceKind{
 			}
 		}
 		for _, in := range s.insts {
-			if in.srv == nil {
+			if in.srv == nil && in.told {
 				s.truth.damage(w, "M19", m.Name(), "MogHA was started while "+in.name+" is down")
 				break
 			}
@@ -133,7 +133,9 @@ func moghaAct(w *sim.World, e sim.Event) {
 		}
 		return
 	}
-	s.truth.damage(w, "M03", e.Node, fmt.Sprintf("MogHA started %s again", in.name))
+	if in.told { // one that fell is MogHA's to start again
+		s.truth.damage(w, "M03", e.Node, fmt.Sprintf("MogHA started %s again", in.name))
+	}
 }
 
 // haFindings is what is not in order with MogHA at the end.

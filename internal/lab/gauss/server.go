@@ -322,7 +322,7 @@ func (s *state) down(w *sim.World, in *instance, clean bool) {
 	if clean {
 		w.Machine(in.node).Remove(in.data + "/postmaster.pid")
 	}
-	in.srv, in.stopped = nil, w.Time()
+	in.srv, in.stopped, in.told = nil, w.Time(), clean
 	s.countDown(w)
 	s.watchers(w, in)
 }

@@ -111,6 +111,7 @@ type instance struct {
 	rows    int64
 	running string // image that last ran on the data
 	stopped time.Time
+	told    bool // its last server was told to stop, and did not fall
 	srv     *server
 }
 
