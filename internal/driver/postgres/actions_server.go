@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -537,7 +538,7 @@ func (makeSlotsAction) Do(ctx context.Context, t driver.Target) error {
 }
 
 func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
-	if err := awaited(ctx, t); err != nil {
+	if away, err := awaited(ctx, t); err != nil || away {
 		return err
 	}
 	var m slotsMemo
@@ -547,18 +548,61 @@ func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
 	return setSlots(ctx, t, without(strings.Fields(t.Step.Args["slots"]), m.Existed), false)
 }
 
-// awaited keeps slots for a node that is away: it will need their WAL to come back.
-func awaited(ctx context.Context, t driver.Target) error {
+// awaited reports whether slots are kept for a node that is away: it will need
+// their WAL to come back. The undo of the switchover drops them then.
+func awaited(ctx context.Context, t driver.Target) (bool, error) {
 	name := t.Step.Args["for"]
 	if name == "" {
-		return nil
+		return false, nil
 	}
 	s, err := siteOf(t.Env, name)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := s.process(ctx); gone(err) {
-		return &driver.Owed{Node: name, Err: err}
+	_, err = s.process(ctx)
+	return gone(err), nil
+}
+
+// dropMade drops what the steps of "made-by" made, where nobody uses it any
+// more: their own undo may have passed it by, see awaited.
+func dropMade(ctx context.Context, t driver.Target) error {
+	for _, id := range strings.Fields(t.Step.Args["made-by"]) {
+		maker := stepOf(t, id)
+		if maker == nil {
+			continue
+		}
+		// A step that was undone already has no memo; the plan names no slot
+		// that was there when it was made.
+		var m slotsMemo
+		if memo := t.MemoOf(id); memo != nil {
+			if err := recall(memo, &m); err != nil {
+				return err
+			}
+		}
+		s, err := siteOf(t.Env, maker.Node)
+		if err != nil {
+			return err
+		}
+		c, err := s.connect(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range without(strings.Fields(maker.Args["slots"]), m.Existed) {
+			if err := c.dropSlot(ctx, name); err != nil && sqlState(err) != "55006" { // object_in_use
+				c.close()
+				return err
+			}
+		}
+		c.close()
+	}
+	return nil
+}
+
+func stepOf(t driver.Target, id string) *plan.Step {
+	for i := range t.Plan.Steps {
+		if t.Plan.Steps[i].ID == id {
+			return &t.Plan.Steps[i]
+		}
 	}
 	return nil
 }

@@ -331,6 +331,9 @@ func (repointAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	defer c.close()
+	if err := s.slotOn(ctx, c, up); err != nil {
+		return err
+	}
 	ci, _, err := c.conninfo(ctx)
 	if err != nil {
 		return err
@@ -342,6 +345,20 @@ func (repointAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	return s.follow(ctx, up.Name, report(t))
+}
+
+// slotOn makes sure that the upstream has the slot that the standby asks for.
+func (s *site) slotOn(ctx context.Context, c *conn, up *site) error {
+	slot, err := c.setting(ctx, "primary_slot_name")
+	if err != nil || slot.Value == "" {
+		return err
+	}
+	u, err := up.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer u.close()
+	return u.makeSlot(ctx, slot.Value)
 }
 
 // follow proves that a standby follows its upstream under the present primary.
@@ -388,10 +405,14 @@ func (repointAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := c.restoreUpstream(ctx, m); err != nil {
 		return err
 	}
-	if old == nil {
-		return s.follow(ctx, "", report(t))
+	name := ""
+	if old != nil {
+		name = old.Name
 	}
-	return s.follow(ctx, old.Name, report(t))
+	if err := s.follow(ctx, name, report(t)); err != nil {
+		return err
+	}
+	return dropMade(ctx, t)
 }
 
 // nodeAt finds the node that listens there; nil when it is none of the cluster's.

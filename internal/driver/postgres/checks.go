@@ -304,25 +304,31 @@ func (a *asker) sync() (out []check.Finding) {
 	return out
 }
 
+// frozenOf compares the settings that a standby may not have less of than its primary.
+func (a *asker) frozenOf(n, p *nodeView) (out []check.Finding) {
+	for _, name := range frozen {
+		mine, theirs := n.Settings[name].Value, p.Settings[name].Value
+		less := numberOf(mine) < numberOf(theirs)
+		if n != p && mine != theirs && (less || name == "wal_level") {
+			out = append(out, with(a.block(n.Name, "%s = %s is less than the primary's %s", "%s = %s 小于主库的 %s", name, mine, theirs), "",
+				"set it to at least the primary's value and restart", "请设为不小于主库的值并重启"))
+		}
+		if n != p && !less && mine != theirs && name != "wal_level" && a.rolling() {
+			out = append(out, with(a.warn(n.Name, "%s = %s is more than the primary's %s: after a switchover %s could not follow", "%s = %s 大于主库的 %s：切换后 %s 将无法跟随", name, mine, theirs, p.Name), "",
+				"set the same value on all nodes", "请在所有节点设为相同值"))
+			out[len(out)-1].Severity = check.Block
+		}
+	}
+	return out
+}
+
 func (a *asker) parameters() (out []check.Finding) {
 	p := a.primary()
 	if p == nil {
 		return nil
 	}
 	for _, n := range a.live() {
-		for _, name := range frozen {
-			mine, theirs := n.Settings[name].Value, p.Settings[name].Value
-			less := numberOf(mine) < numberOf(theirs)
-			if n != p && mine != theirs && (less || name == "wal_level") {
-				out = append(out, with(a.block(n.Name, "%s = %s is less than the primary's %s", "%s = %s 小于主库的 %s", name, mine, theirs), "",
-					"set it to at least the primary's value and restart", "请设为不小于主库的值并重启"))
-			}
-			if n != p && !less && mine != theirs && name != "wal_level" && a.rolling() {
-				out = append(out, with(a.warn(n.Name, "%s = %s is more than the primary's %s: after a switchover %s could not follow", "%s = %s 大于主库的 %s：切换后 %s 将无法跟随", name, mine, theirs, p.Name), "",
-					"set the same value on all nodes", "请在所有节点设为相同值"))
-				out[len(out)-1].Severity = check.Block
-			}
-		}
+		out = append(out, a.frozenOf(n, p)...)
 		if s := n.Settings["recovery_target_timeline"]; s.Value != "" && s.Value != "latest" {
 			out = append(out, with(a.block(n.Name, "recovery_target_timeline = %s: it would not follow a promotion", "recovery_target_timeline = %s：不会跟随提升后的时间线", s.Value), "", "set it to latest", "请设为 latest"))
 		}

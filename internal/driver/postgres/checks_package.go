@@ -200,23 +200,27 @@ func (a *asker) disk() (out []check.Finding) {
 			}
 		}
 		for i, r := range n.Room {
-			if i > 0 && r.Mount == n.Room[0].Mount {
-				continue
-			}
 			takes := need
 			if i > 0 {
 				takes = 0
 			}
-			left := float64(r.Free-takes) / float64(max(r.Total, 1))
-			evidence := fmt.Sprintf("%s (%s): %d MB free of %d MB, %d MB needed", r.Path, r.Mount, r.Free>>20, r.Total>>20, takes>>20)
-			if left < spare {
-				out = append(out, with(a.block(n.Name, "only %.0f%% of %s would stay free; at least 20%% must", "%[2]s 将只剩 %.0[1]f%% 空闲；至少需保留 20%%", 100*max(left, 0), r.Mount), evidence, "make room", "请清理空间"))
+			if i > 0 && r.Mount == n.Room[0].Mount {
 				continue
 			}
-			out = append(out, check.Finding{Severity: check.Pass, Node: n.Name, Says: say.F("%.0f%% of %s stays free", "%[2]s 将剩余 %.0[1]f%% 空闲", 100*left, r.Mount), Evidence: evidence})
+			out = append(out, a.room(n.Name, r, takes))
 		}
 	}
 	return out
+}
+
+// room judges one file system from which takes bytes will go.
+func (a *asker) room(node string, r ROOMTYPE, takes int64) check.Finding {
+	left := float64(r.Free-takes) / float64(max(r.Total, 1))
+	evidence := fmt.Sprintf("%s (%s): %d MB free of %d MB, %d MB needed", r.Path, r.Mount, r.Free>>20, r.Total>>20, takes>>20)
+	if left < spare {
+		return with(a.block(node, "only %.0f%% of %s would stay free; at least 20%% must", "%[2]s 将只剩 %.0[1]f%% 空闲；至少需保留 20%%", 100*max(left, 0), r.Mount), evidence, "make room", "请清理空间")
+	}
+	return check.Finding{Severity: check.Pass, Node: node, Says: say.F("%.0f%% of %s stays free", "%[2]s 将剩余 %.0[1]f%% 空闲", 100*left, r.Mount), Evidence: evidence}
 }
 
 func (a *asker) libraries() (out []check.Finding) {

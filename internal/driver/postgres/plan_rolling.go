@@ -61,6 +61,14 @@ func (b *builder) holdWAL() {
 	})
 }
 
+// holdStep is the step that holds WAL on a node, if there is one.
+func (b *builder) holdStep(n *seen) []string {
+	if !slices.Contains(b.holdsTaken, n.Name) {
+		return nil
+	}
+	return []string{n.Name + "/hold-wal"}
+}
+
 func (b *builder) releaseWAL() {
 	var nodes []*seen
 	for _, name := range b.holdsTaken {
@@ -190,7 +198,7 @@ func (b *builder) upgradePrimary() {
 		b.remarks = append(b.remarks, say.F("%s is both candidate and upstream of %s, which will stream from the new primary directly",
 			"%s 既是候选节点又是 %s 的上游，后者将直接从新主库流复制", c.Name, names(b.v.children(c.Name))))
 	}
-	sw := &swap{from: p, to: c, others: others, have: b.sync, want: there, below: b.appsBelow(c), id: "switchover"}
+	sw := &swap{madeBy: b.holdStep(c), from: p, to: c, others: others, have: b.sync, want: there, below: b.appsBelow(c), id: "switchover"}
 	b.swap(sw)
 	b.switchBinary(p)
 	b.start(p, "start", c.Name, plan.None, false)
@@ -230,6 +238,7 @@ type swap struct {
 	settled     string // step that gave to its settings for good
 	atPromotion syncNames
 	made        []string // slots made on to
+	madeBy      []string // the steps that made slots on to
 }
 
 func (b *builder) swap(s *swap) {
@@ -238,7 +247,13 @@ func (b *builder) swap(s *swap) {
 	if b.usesSlots {
 		args["slot"] = slotFor(s.from)
 	}
-	b.add(plan.Step{ID: "cluster/" + s.id, Kind: kindSwitchover, Nodes: []string{s.from.Name, s.to.Name}, Impact: plan.WritesStop,
+	if len(s.madeBy) > 0 {
+		args["made-by"] = strings.Join(s.madeBy, " ")
+	}
+	// The step counts as the old primary's, not as s.to's: when the old primary
+	// is away, the switch back is owed to it, but the present primary must get
+	// its release back all the same (I5).
+	b.add(plan.Step{ID: "cluster/" + s.id, Kind: kindSwitchover, Nodes: []string{s.from.Name}, Impact: plan.WritesStop,
 		Says: say.F("switch the primary from %s to %s: stop %[1]s, prove that %[2]s has everything, promote %[2]s; writes stop for less than a second",
 			"主库从 %s 切换到 %s：停止 %[1]s，确认 %[2]s 已收到全部数据，再提升 %[2]s；写入中断不到一秒", s.from.Name, s.to.Name),
 		Estimate: dur(3 * time.Second), Timeout: dur(s.from.StopWait + s.to.CatchUpWait + 2*time.Minute), Args: args})
@@ -249,15 +264,19 @@ func (b *builder) prepareSwap(s *swap) {
 	stay := b.appsBelow(s.from, append(slices.Clone(s.others), s.to)...)
 	s.relaxed = b.relaxSync(s.from, s.have, append(stay, b.appOf(s.to)), "relax-sync-switch"+s.suffix, "the switchover is under way")
 	if slots := b.slotsOn(s); len(slots) > 0 {
-		b.add(plan.Step{ID: s.to.Name + "/make-slots" + s.suffix, Kind: kindMakeSlots, Node: s.to.Name,
+		s.madeBy = append(s.madeBy, b.add(plan.Step{ID: s.to.Name + "/make-slots" + s.suffix, Kind: kindMakeSlots, Node: s.to.Name,
 			Says: say.F("make the replication slots on %s that its future standbys use: %s", "在 %s 上创建未来备库使用的复制槽：%s", s.to.Name, strings.Join(slots, ", ")),
-			Args: map[string]string{"slots": strings.Join(slots, " "), "for": s.from.Name}})
+			Args: map[string]string{"slots": strings.Join(slots, " "), "for": s.from.Name}}))
 	}
 	b.beside(s.others, func(n *seen) {
+		args := map[string]string{"upstream": s.to.Name}
+		if len(s.madeBy) > 0 {
+			args["made-by"] = strings.Join(s.madeBy, " ")
+		}
 		b.add(plan.Step{ID: n.Name + "/repoint" + s.suffix, Kind: kindRepoint, Node: n.Name,
 			Says:     say.F("let %s stream from %s, so that it follows through the switchover", "让 %s 改从 %s 流复制，使其平滑跟随主备切换", n.Name, s.to.Name),
 			Estimate: dur(2 * time.Second), Timeout: dur(n.CatchUpWait + time.Minute),
-			Args: map[string]string{"upstream": s.to.Name}})
+			Args: args})
 	})
 	here := slices.Clone(s.below)
 	for _, n := range s.others {

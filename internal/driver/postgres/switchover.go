@@ -325,6 +325,11 @@ func (p *pair) giveUpstream(ctx context.Context) error {
 		}
 		slot = was.Value
 	}
+	if slot != "" {
+		if err := p.tc.makeSlot(ctx, slot); err != nil {
+			return err
+		}
+	}
 	now, err := p.fc.upstream(ctx)
 	if err != nil {
 		return err
@@ -665,6 +670,9 @@ func (p *pair) wake(ctx context.Context) error {
 			return err
 		}
 		defer back.tc.close()
+		if done, err := back.promotedAlready(ctx); err != nil || done {
+			return err
+		}
 		id, err := back.tc.identity(ctx)
 		if err != nil {
 			return err
@@ -680,6 +688,21 @@ func (p *pair) wake(ctx context.Context) error {
 	}
 	// The old primary lacks something: the candidate has to be primary again.
 	return back.reinstate(ctx)
+}
+
+// promotedAlready waits for a promotion that an earlier process has asked for.
+func (p *pair) promotedAlready(ctx context.Context) (bool, error) {
+	promoting, err := p.tc.promoting(ctx)
+	if err != nil {
+		return false, err
+	}
+	if promoting {
+		if err := p.awaitPromotion(ctx); err != nil {
+			return false, err
+		}
+	}
+	recovering, err := p.tc.inRecovery(ctx)
+	return err == nil && !recovering, err
 }
 
 func ignoreGone(err error) error {
@@ -707,12 +730,16 @@ func (p *pair) goBack(ctx context.Context) error {
 	if err := p.from.change(ctx, []string{"touch", p.from.signal()}, []string{"sync", p.from.signal(), p.from.Data}); err != nil {
 		return err
 	}
-	if err := p.from.bringUp(ctx); err != nil {
-		return err
-	}
 	back := p.swapped()
 	c, err := back.from.connect(ctx)
 	if err != nil {
+		return err
+	}
+	if slot := p.t.Step.Args["slot"]; slot != "" {
+		err = c.makeSlot(ctx, slot)
+	}
+	if err = cmpErr(err, p.from.bringUp(ctx)); err != nil {
+		c.close()
 		return err
 	}
 	err = back.to.proveFollows(ctx, c, back.from.Name, report(p.t))
@@ -798,6 +825,9 @@ func (p *pair) forget(ctx context.Context, m swapMemo) error {
 		return err
 	}
 	if err := p.from.reach(ctx, c, alterMemo{syncSetting: m.Sync}.goals()); err != nil {
+		return err
+	}
+	if err := dropMade(ctx, p.t); ignoreGone(err) != nil {
 		return err
 	}
 	return p.from.waitWrites(ctx, c)

@@ -136,22 +136,28 @@ func parseSyncNames(s string) (syncNames, error) {
 	} else if out.method != "" {
 		return syncNames{}, fmt.Errorf("synchronous_standby_names %q: no list behind %s", s, out.method)
 	}
+	out.names, err = nameList(s, rest)
+	return out, err
+}
+
+// nameList reads names with commas between them.
+func nameList(s string, rest []syncToken) (names []string, err error) {
 	for i, t := range rest {
 		if i%2 == 1 {
 			if !t.is(",") {
-				return syncNames{}, fmt.Errorf("synchronous_standby_names %q: comma expected before %q", s, t.text)
+				return nil, fmt.Errorf("synchronous_standby_names %q: comma expected before %q", s, t.text)
 			}
 			continue
 		}
 		if t.mark() {
-			return syncNames{}, fmt.Errorf("synchronous_standby_names %q: name expected, found %q", s, t.text)
+			return nil, fmt.Errorf("synchronous_standby_names %q: name expected, found %q", s, t.text)
 		}
-		out.names = append(out.names, t.text)
+		names = append(names, t.text)
 	}
 	if len(rest)%2 == 0 {
-		return syncNames{}, fmt.Errorf("synchronous_standby_names %q: a name is missing", s)
+		return nil, fmt.Errorf("synchronous_standby_names %q: a name is missing", s)
 	}
-	return out, nil
+	return names, nil
 }
 
 type syncToken struct {
