@@ -148,7 +148,7 @@ func (a *asker) trust(ctx context.Context) ([]check.Finding, error) {
 		}
 		res, err := gaussdb.ParseSSH(ans.Both())
 		if err != nil {
-			return []check.Finding{warn(n.Name, "GAUSS-51100", say.F("gs_ssh gave no answer, so the trust between the nodes is not proven", "gs_ssh 无结果，未能确认节点互信"), strings.TrimSpace(ans.Both()), cmd("gs_ssh -c hostname"))}, nil
+			return []check.Finding{warn(n.Name, "GAUSS-51100", say.F("gs_ssh gave no answer, so the trust between the nodes is not proven", "gs_ssh 无结果，未能确认节点互信"), strings.TrimSpace(ans.Both()), cmd("gs_ssh -c hostname"))}, nil //nolint:nilerr // no answer is the finding
 		}
 		if len(res.Bad) > 0 {
 			return []check.Finding{block(n.Name, "GAUSS-51100", say.F("it does not reach %s", "无法访问 %s", strings.Join(res.Bad, ", ")), strings.TrimSpace(ans.Both()), cmd("gs_sshexkey -f HOSTFILE"))}, nil

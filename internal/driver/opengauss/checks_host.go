@@ -153,8 +153,8 @@ func (a *asker) appSize(ctx context.Context) ([]check.Finding, error) {
 	})
 }
 
-func (n *seen) disk(ctx context.Context, dir string) (gaussdb.Disk, error) {
-	res, err := n.Host.Run(ctx, host.Read("df", "-Pk", dir))
+func (s *seen) disk(ctx context.Context, dir string) (gaussdb.Disk, error) {
+	res, err := s.Host.Run(ctx, host.Read("df", "-Pk", dir))
 	if err != nil {
 		return gaussdb.Disk{}, err
 	}
@@ -220,7 +220,7 @@ func (a *asker) osCheck(ctx context.Context) ([]check.Finding, error) {
 		}
 		items, err := gaussdb.ParseCheckOS(ans.Both())
 		if err != nil {
-			return []check.Finding{warn(n.Name, "", say.F("gs_checkos could not be asked as the cluster user", "无法以集群用户执行 gs_checkos"), firstLine(ans.Both()), say.F("as root: gs_checkos -i A", "请以 root 执行：gs_checkos -i A"))}, nil
+			return []check.Finding{warn(n.Name, "", say.F("gs_checkos could not be asked as the cluster user", "无法以集群用户执行 gs_checkos"), firstLine(ans.Both()), say.F("as root: gs_checkos -i A", "请以 root 执行：gs_checkos -i A"))}, nil //nolint:nilerr // no answer is the finding
 		}
 		var fs []check.Finding
 		for _, it := range items {

@@ -530,14 +530,8 @@ func (cmSwapAction) Undo(ctx context.Context, t driver.Target) error {
 			return err
 		}
 	}
-	for _, name := range cmConfs {
-		if there, err := s.exists(ctx, work+"/"+name+".conf"); err != nil {
-			return err
-		} else if there {
-			if err := s.change(ctx, "cp", "-a", work+"/"+name+".conf", s.cmConf(name)); err != nil {
-				return err
-			}
-		}
+	if err := s.cmConfsBack(ctx, work); err != nil {
+		return err
 	}
 	if err := r.restartCM(ctx, s); err != nil {
 		return err
@@ -545,8 +539,19 @@ func (cmSwapAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := r.proveCM(ctx, s, m); err != nil {
 		return err
 	}
-	if err := s.change(ctx, "rm", "-f", begun, m.Archive); err != nil {
-		return err
+	return s.change(ctx, "rm", "-f", begun, m.Archive)
+}
+
+// cmConfsBack gives the configurations back that were kept.
+func (s *site) cmConfsBack(ctx context.Context, work string) error {
+	for _, name := range cmConfs {
+		there, err := s.exists(ctx, work+"/"+name+".conf")
+		if err == nil && there {
+			err = s.change(ctx, "cp", "-a", work+"/"+name+".conf", s.cmConf(name))
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (r *room) revive(ctx context.Context) error {
 	for i, h := range states {
 		switch {
 		case errs[i] != nil:
-			return nil // it might be the primary: the wait that follows tells
+			return nil //nolint:nilerr // it might be the primary: the wait that follows tells
 		case h.Process == gaussdb.Running && h.Primary():
 			return nil
 		case h.Process == gaussdb.Running || r.Sites[i].HasCM:

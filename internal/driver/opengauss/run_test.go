@@ -23,7 +23,7 @@ import (
 
 var (
 	update = flag.Bool("update", false, "rewrite the golden plans")
-	seeds  = flag.Int("seeds", 6, "seeded runs with faults of each case")
+	seeds  = flag.Int("seeds", 4, "seeded runs with faults of each case")
 )
 
 // show prints a plan as a reviewer reads it.
