@@ -305,7 +305,7 @@ func (a *asker) sync() (out []check.Finding) {
 }
 
 // frozenOf compares the settings that a standby may not have less of than its primary.
-func (a *asker) frozenOf(n, p *nodeView) (out []check.Finding) {
+func (a *asker) frozenOf(n, p *seen) (out []check.Finding) {
 	for _, name := range frozen {
 		mine, theirs := n.Settings[name].Value, p.Settings[name].Value
 		less := numberOf(mine) < numberOf(theirs)

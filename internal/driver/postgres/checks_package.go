@@ -200,21 +200,21 @@ func (a *asker) disk() (out []check.Finding) {
 			}
 		}
 		for i, r := range n.Room {
+			if i > 0 && r.Mount == n.Room[0].Mount {
+				continue
+			}
 			takes := need
 			if i > 0 {
 				takes = 0
 			}
-			if i > 0 && r.Mount == n.Room[0].Mount {
-				continue
-			}
-			out = append(out, a.room(n.Name, r, takes))
+			out = append(out, a.stays(n.Name, r, takes))
 		}
 	}
 	return out
 }
 
-// room judges one file system from which takes bytes will go.
-func (a *asker) room(node string, r ROOMTYPE, takes int64) check.Finding {
+// stays judges one file system from which takes bytes will go.
+func (a *asker) stays(node string, r room, takes int64) check.Finding {
 	left := float64(r.Free-takes) / float64(max(r.Total, 1))
 	evidence := fmt.Sprintf("%s (%s): %d MB free of %d MB, %d MB needed", r.Path, r.Mount, r.Free>>20, r.Total>>20, takes>>20)
 	if left < spare {
