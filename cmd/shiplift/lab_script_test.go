@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -49,7 +53,7 @@ func TestLabScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "field": field, "keys": keys, "healthy": healthy,
+			"exits": exits, "field": field, "keys": keys, "healthy": healthy, "killed": killed,
 		},
 	})
 }
@@ -74,5 +78,40 @@ func healthy(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if len(st.Nodes) == 0 {
 		ts.Fatalf("no nodes")
+	}
+}
+
+// killed kills the tool (SIGKILL) when it has told of so many finished steps:
+// killed 5 shiplift apply p.json --output json.
+func killed(ts *testscript.TestScript, neg bool, args []string) {
+	after, err := strconv.Atoi(args[0])
+	if neg || err != nil || len(args) < 2 {
+		ts.Fatalf("usage: killed STEPS COMMAND...")
+	}
+	self, err := os.Executable()
+	ts.Check(err)
+	cmd := exec.Command(self, args[2:]...)
+	cmd.Args[0] = args[1] // by which the test binary knows that it is to be the tool
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"PATH", "HOME", "XDG_STATE_HOME", "LANG", "SHIPLIFT_CLUSTER", testSpeed} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), `"event":"finished"`) {
+			if after--; after == 0 {
+				ts.Check(cmd.Process.Kill())
+			}
+		}
+	}
+	_ = cmd.Wait() // it was killed, or see below
+	if after > 0 {
+		ts.Fatalf("%v ended by itself: %s", args[1:], stderr.String())
 	}
 }
