@@ -17,7 +17,7 @@ func (a *app) confirm(question say.Text) error {
 	if a.flags.yes {
 		return nil
 	}
-	if f, ok := a.stdin.(*os.File); ok && !isatty.IsTerminal(f.Fd()) {
+	if _, file := a.stdin.(*os.File); file && !a.onTerminal() {
 		return usage("", say.F("this asks before it changes anything, and there is no terminal to answer on", "更改前需要确认，但没有可用于回答的终端"),
 			say.F("answer beforehand with --yes", "用 --yes 预先确认"))
 	}
@@ -32,6 +32,12 @@ func (a *app) confirm(question say.Text) error {
 	}
 	a.screen.Talk(say.F("nothing was changed", "未做任何更改"))
 	return &ended{exitFailed}
+}
+
+// onTerminal reports whether a person can be asked.
+func (a *app) onTerminal() bool {
+	f, ok := a.stdin.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // readLine waits for the operator; Ctrl-C ends the waiting.

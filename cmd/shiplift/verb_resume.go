@@ -20,16 +20,30 @@ func (a *app) resumeVerb() *cobra.Command {
 		Args:    a.noArgs,
 	}
 	a.clusterFlags(cmd)
+	a.yesFlag(cmd)
 	flags, meter := a.runFlags(cmd), a.meterFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.onRun(cmd.Context(), "resume", meter, func(s *session, t *run.Trail) (run.Options, error) {
 			if t.State(false) == run.Upgraded && len(flags.accept) == 0 {
 				return run.Options{}, a.over(s, t, s.app.command("commit"))
 			}
-			return flags.options("resume", t.Plan)
+			opts, err := flags.options("resume", t.Plan)
+			if err != nil || !a.onTerminal() {
+				return opts, err // scripts that type resume mean it
+			}
+			return opts, a.confirm(resumeQuestion(t))
 		})
 	}
 	return cmd
+}
+
+// resumeQuestion says where the run will be taken up.
+func resumeQuestion(t *run.Trail) say.Text {
+	done, total := t.Progress()
+	if t.Back {
+		return say.F("go on rolling %s back (%d of %d steps are undone)?", "继续回滚 %s（已撤销 %d/%d 步）？", t.Plan.Cluster, done, total)
+	}
+	return say.F("go on upgrading %s from %s to %s (%d of %d steps are done)?", "继续将 %s 从 %s 升级到 %s（已完成 %d/%d 步）？", t.Plan.Cluster, t.Plan.From, t.Plan.To, done, total)
 }
 
 // onRun takes the newest run up and carries it as far as options say.

@@ -240,3 +240,14 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestANodeThatWentSilentIsOneChange(t *testing.T) {
+	t.Parallel()
+	then := []Fact{{"db1", "running", "15.16"}, {"db2", "reachable", "true"}, {"db2", "role", "standby"}, {"db2", "running", "15.16"}}
+	now := []Fact{{"db1", "running", "15.17"}, {"db2", "reachable", "false"}}
+	want := say.F("the plan is stale: db1 running 15.16 → 15.17; db2 does not answer any more",
+		"计划已过期: db1 running 15.16 → 15.17; db2 不再应答")
+	if diff := cmp.Diff(want, (&StaleError{Changes: Diff(then, now)}).Say()); diff != "" {
+		t.Error(diff)
+	}
+}

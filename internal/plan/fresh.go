@@ -43,8 +43,19 @@ type Change struct {
 	Is   string `json:"is"`
 }
 
+// Reachable is the name of the fact that a node answers: "true", or not there.
+const Reachable = "reachable"
+
+// silent reports whether a node answered and does so no more.
+func (c Change) silent() bool {
+	return c.Name == Reachable && c.Was != c.Is && c.Is != "" && c.Is != "true"
+}
+
 // Says tells the change: "db2 running 15.16 → 15.17".
 func (c Change) Says() say.Text {
+	if c.silent() {
+		return say.F("%s does not answer any more", "%s 不再应答", c.Node)
+	}
 	node := say.Same(c.Node)
 	if c.Node == "" {
 		node = say.F("cluster", "集群")
@@ -78,10 +89,15 @@ func Diff(then, now []Fact) []Change {
 		c.Is = join(c.Is, f.Value)
 	}
 	var out []Change
-	for _, c := range changes {
-		if c.Was != c.Is {
-			out = append(out, *c)
+	for k, c := range changes {
+		if c.Was == c.Is {
+			continue
 		}
+		// Of a node that has gone silent nothing else is known, so nothing else has changed.
+		if r := changes[key{k.node, Reachable}]; r != nil && r != c && r.silent() {
+			continue
+		}
+		out = append(out, *c)
 	}
 	slices.SortFunc(out, func(a, b Change) int {
 		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Name, b.Name))
