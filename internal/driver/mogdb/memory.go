@@ -115,6 +115,7 @@ func (l limits) judge(s series) measure {
 		}
 	}
 	m := measure{Trend: unclear, Samples: len(used)}
+	early, late := theilSen(used[:len(used)/2]), theilSen(used[len(used)/2:])
 	if len(used) > 0 {
 		first, last := used[0], used[len(used)-1]
 		m.From, m.To, m.Span = first.Used, last.Used, last.At.Sub(first.At)
@@ -130,12 +131,12 @@ func (l limits) judge(s series) measure {
 		m.Why, m.WhyZH = fmt.Sprintf("watched for %s, %s are needed", m.Span, l.Span), fmt.Sprintf("观察了 %s，需要 %s", m.Span, l.Span)
 	case m.WAL < l.WAL:
 		m.Why, m.WhyZH = fmt.Sprintf("%d MB of log were written, %d MB are needed: the leak grows with the log", m.WAL>>20, l.WAL>>20), fmt.Sprintf("期间只写入 %d MB 日志，需要 %d MB：泄漏随日志增长", m.WAL>>20, l.WAL>>20)
-	case m.Slope > l.Leak && leastOf(used[len(used)*3/4:]) > mostOf(used[:(len(used)+3)/4]):
+	case m.Slope > l.Leak && min(early, late) > l.Flat && leastOf(used[len(used)*3/4:]) > mostOf(used[:(len(used)+3)/4]):
 		m.Trend = growing
-	case m.Slope <= l.Flat:
+	case m.Slope <= l.Flat, max(early, late) <= l.Flat: // a single step grows in neither half
 		m.Trend = flat
 	default:
-		m.Why, m.WhyZH = "the slope lies between the limits", "斜率介于两个阈值之间"
+		m.Why, m.WhyZH = "the slope lies between the limits, or only one half of the time shows growth", "斜率介于两个阈值之间，或仅有一半时间在增长"
 	}
 	return m
 }
