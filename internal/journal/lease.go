@@ -506,7 +506,7 @@ func (st *leased) has() bool {
 // Release gives the lease back on every node that holds it; the fencing number
 // stays. The error names nodes that could not be told: there the lease runs out.
 func (l *Lease) Release(ctx context.Context) error {
-	l.lose(ErrLost) // nothing is to run under it any more
+	_ = l.lose(ErrLost) // nothing is to run under it any more
 	return l.release(ctx)
 }
 

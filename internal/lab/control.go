@@ -49,8 +49,8 @@ func (c *Control) Close() error { return c.listener.Close() }
 func (c *Control) Serve(ctx context.Context, do func(context.Context, json.RawMessage) (any, error)) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer context.AfterFunc(ctx, func() { c.listener.Close() })()
-	defer c.listener.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.listener.Close() })()
+	defer func() { _ = c.listener.Close() }()
 	for {
 		conn, err := c.listener.Accept()
 		if err != nil {

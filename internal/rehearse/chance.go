@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,13 +164,12 @@ func (p *player) play(ctx context.Context) error {
 		case out.State == run.Upgraded:
 			verb = []string{"commit", "rollback"}[p.rng.IntN(2)]
 		default:
-			if p.out.Troubled == "" {
-				p.out.Troubled = out.Step
-			}
+			p.out.Troubled = cmp.Or(p.out.Troubled, out.Step)
 			if failures++; failures >= 2 {
-				if err := p.heal(ctx); err != nil {
-					return err
-				}
+				err = p.heal(ctx)
+			}
+			if err != nil {
+				return err
 			}
 			verb = p.after(verb)
 		}

@@ -176,20 +176,25 @@ func decideBack(t *Trail, s *Session) Decision {
 		if undone || held || blocked[i] || s.Running[i] {
 			continue
 		}
-		switch st.Status {
-		case NotBack, Stuck:
-			if s.Force {
-				d.add(i, step, Waive)
-			} else {
-				bad = worse(bad, &Stop{StopPerson, step.ID})
-			}
-		case Doubt, Doing:
-			d.add(i, step, Probe)
-		default:
-			d.add(i, step, Undo)
-		}
+		bad = worse(bad, s.orderBack(&d, i, step, st.Status))
 	}
 	return s.conclude(d, bad, owed, open)
+}
+
+// orderBack orders what brings one step back; a stop when only a person can.
+func (s *Session) orderBack(d *Decision, i int, step *plan.Step, at Status) *Stop {
+	switch at {
+	case NotBack, Stuck:
+		if !s.Force {
+			return &Stop{StopPerson, step.ID}
+		}
+		d.add(i, step, Waive)
+	case Doubt, Doing:
+		d.add(i, step, Probe)
+	default:
+		d.add(i, step, Undo)
+	}
+	return nil
 }
 
 // leftovers knows for each step the nodes on which something that came after

@@ -164,25 +164,9 @@ func (r *Runner) loop(ctx context.Context) (*Stop, error) {
 		if d.Stop != nil {
 			return d.Stop, nil
 		}
-		moved := false
-		for _, o := range d.Orders {
-			settled, err := r.atOnce(ctx, o)
-			if err != nil {
-				return nil, err
-			}
-			if settled {
-				moved = true
-				break // what follows from it is decided anew
-			}
-			r.begin(o)
-			if r.Env.Serial {
-				if err := r.serial(work, o); err != nil {
-					return nil, err
-				}
-				moved = true
-				break
-			}
-			workers.Go(func() { r.carryOut(work, o, r.ask) })
+		moved, err := r.follow(ctx, work, d.Orders, &workers)
+		if err != nil {
+			return nil, err
 		}
 		if moved {
 			continue
@@ -193,6 +177,23 @@ func (r *Runner) loop(ctx context.Context) (*Stop, error) {
 			return nil, err
 		}
 	}
+}
+
+// follow gives the orders out. It ends early, moved, when what follows from one
+// of them is decided anew.
+func (r *Runner) follow(ctx, work context.Context, orders []Order, workers *sync.WaitGroup) (moved bool, err error) {
+	for _, o := range orders {
+		settled, err := r.atOnce(ctx, o)
+		if err != nil || settled {
+			return settled, err
+		}
+		r.begin(o)
+		if r.Env.Serial {
+			return true, r.serial(work, o)
+		}
+		workers.Go(func() { r.carryOut(work, o, r.ask) })
+	}
+	return false, nil
 }
 
 var (

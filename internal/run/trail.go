@@ -119,6 +119,7 @@ func (t *Trail) add(r *journal.Record) error {
 	case journal.End:
 		t.Final, t.Leave = State(r.State), r
 		return nil
+	default: // of one step
 	}
 	s := t.Step(r.Step)
 	if s == nil {

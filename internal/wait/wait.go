@@ -84,6 +84,14 @@ func (e *Error) Say() say.Text {
 	return t
 }
 
+// ended is err, or what ended ctx when err only says that it ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // For looks until the condition holds. An error from look ends the wait at
 // once; a passing trouble (a server that does not accept yet) belongs in Look.Says.
 // report, if not nil, is called when what is seen changes.
@@ -101,10 +109,7 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 	for n := 0; ; n++ {
 		l, err := look(ctx)
 		if err != nil {
-			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return context.Cause(ctx)
-			}
-			return err
+			return ended(ctx, err)
 		}
 		if l.Done {
 			return nil
@@ -118,11 +123,9 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 		}
 		last = l.Says
 		waited := now.Sub(start)
-		if waited >= s.Deadline {
-			return &Error{Spec: s, Waited: waited, Last: last}
-		}
-		if s.Stall > 0 && now.Sub(moved) >= s.Stall {
-			return &Error{Spec: s, Waited: waited, Stalled: true, Last: last}
+		over := waited >= s.Deadline
+		if over || s.Stall > 0 && now.Sub(moved) >= s.Stall {
+			return &Error{Spec: s, Waited: waited, Stalled: !over, Last: last}
 		}
 		if err := clk.Sleep(ctx, min(every, s.Deadline-waited)); err != nil {
 			return err

@@ -95,14 +95,16 @@ func (r *reader) fail(line int, text say.Text) error {
 	return &say.Problem{Place: place, Text: text, Next: say.F("correct the cluster file; it is the one that gs_preinstall was given with -X", "请更正集群配置文件（即 gs_preinstall 的 -X 参数所用文件）")}
 }
 
+func onlyUTF8(label string, in io.Reader) (io.Reader, error) {
+	if strings.EqualFold(label, "utf8") {
+		return in, nil
+	}
+	return nil, fmt.Errorf("the encoding %q is not read; write it as UTF-8", label)
+}
+
 func (r *reader) read(b []byte) error {
 	dec := xml.NewDecoder(bytes.NewReader(b))
-	dec.CharsetReader = func(label string, in io.Reader) (io.Reader, error) {
-		if strings.EqualFold(label, "utf8") {
-			return in, nil
-		}
-		return nil, fmt.Errorf("the encoding %q is not read; write it as UTF-8", label)
-	}
+	dec.CharsetReader = onlyUTF8
 	var at params
 	var stack []string
 	for {
@@ -117,19 +119,8 @@ func (r *reader) read(b []byte) error {
 		switch t := tok.(type) {
 		case xml.StartElement:
 			stack = append(stack, t.Name.Local)
-			switch strings.Join(stack, "/") {
-			case "ROOT/CLUSTER":
-				r.cluster = params{}
-				at = r.cluster
-			case "ROOT/DEVICELIST/DEVICE":
-				at = params{}
-				r.devices, r.lines = append(r.devices, at), append(r.lines, line)
-			default:
-				if t.Name.Local == "PARAM" && at != nil {
-					if err := r.param(at, t, line); err != nil {
-						return err
-					}
-				}
+			if at, err = r.start(at, strings.Join(stack, "/"), t, line); err != nil {
+				return err
 			}
 		case xml.EndElement:
 			stack = stack[:len(stack)-1]
@@ -142,6 +133,23 @@ func (r *reader) read(b []byte) error {
 		return r.fail(0, say.F("there is no ROOT/CLUSTER in it: not a cluster file", "缺少 ROOT/CLUSTER，不是集群配置文件"))
 	}
 	return nil
+}
+
+// start takes an opening element in and returns the section that it lies in.
+func (r *reader) start(at params, stack string, t xml.StartElement, line int) (params, error) {
+	switch stack {
+	case "ROOT/CLUSTER":
+		r.cluster = params{}
+		return r.cluster, nil
+	case "ROOT/DEVICELIST/DEVICE":
+		at = params{}
+		r.devices, r.lines = append(r.devices, at), append(r.lines, line)
+		return at, nil
+	}
+	if t.Name.Local == "PARAM" && at != nil {
+		return at, r.param(at, t, line)
+	}
+	return at, nil
 }
 
 func (r *reader) param(at params, t xml.StartElement, line int) error {
@@ -259,6 +267,23 @@ func firstOf(v string) string {
 	return ""
 }
 
+// dataNode1 reads the port and the words of the device that carries dataNode1.
+func (r *reader) dataNode1(dev params) (int, []string, error) {
+	v := dev["dataNode1"]
+	if num := dev.get("dataNum"); num != "" && num != "1" {
+		return 0, nil, r.fail(dev["dataNum"].line, say.F("dataNum is %s; more than one datanode on a node is not supported", "dataNum 为 %s；不支持一个节点上有多个数据节点", num))
+	}
+	port, err := strconv.Atoi(dev.get("dataPortBase"))
+	if err != nil || port < 1 || port > 65535 {
+		return 0, nil, r.fail(v.line, say.F("dataPortBase %q is not a port", "dataPortBase %q 不是端口号", dev.get("dataPortBase")))
+	}
+	words := list(v.value)
+	if len(words)%2 == 0 {
+		return 0, nil, r.fail(v.line, say.F("dataNode1 must be a directory, followed by pairs of host and directory", "dataNode1 应为目录，其后为成对的主机与目录"))
+	}
+	return port, words, nil
+}
+
 // datanodes hands out directory, port and id: dataNode1 of one device lists
 // its own directory and then host and directory of each other.
 func (r *reader) datanodes(d *Deployment) error {
@@ -271,16 +296,9 @@ func (r *reader) datanodes(d *Deployment) error {
 		if id > 6001 {
 			return r.fail(v.line, say.F("a second DEVICE carries dataNode1; openGauss has one group of datanodes", "第二个 DEVICE 也含 dataNode1；openGauss 只有一组数据节点"))
 		}
-		if num := dev.get("dataNum"); num != "" && num != "1" {
-			return r.fail(dev["dataNum"].line, say.F("dataNum is %s; more than one datanode on a node is not supported", "dataNum 为 %s；不支持一个节点上有多个数据节点", num))
-		}
-		port, err := strconv.Atoi(dev.get("dataPortBase"))
-		if err != nil || port < 1 || port > 65535 {
-			return r.fail(v.line, say.F("dataPortBase %q is not a port", "dataPortBase %q 不是端口号", dev.get("dataPortBase")))
-		}
-		words := list(v.value)
-		if len(words)%2 == 0 {
-			return r.fail(v.line, say.F("dataNode1 must be a directory, followed by pairs of host and directory", "dataNode1 应为目录，其后为成对的主机与目录"))
+		port, words, err := r.dataNode1(dev)
+		if err != nil {
+			return err
 		}
 		place := func(name, dir string) error {
 			k := slices.IndexFunc(d.Nodes, func(n Node) bool { return n.Name == name })

@@ -112,22 +112,7 @@ func ParseQuery(out string) (HA, error) {
 				continue
 			}
 			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-			switch section {
-			case "HA state:":
-				h.row(key, value)
-			case "Senders info:":
-				if link == nil || key == "sender_pid" {
-					h.Senders = append(h.Senders, Link{})
-					link = &h.Senders[len(h.Senders)-1]
-				}
-				link.row(key, value)
-			default:
-				if link == nil {
-					link = &Link{}
-					h.Receiver = link
-				}
-				link.row(key, value)
-			}
+			link = h.rowOf(section, link, key, value)
 		}
 	}
 	if h.Process == "" && asked {
@@ -137,6 +122,27 @@ func ParseQuery(out string) (HA, error) {
 		return HA{}, fmt.Errorf("not an answer of gs_ctl query: %q", clip(out))
 	}
 	return h, nil
+}
+
+// rowOf takes a row of a section in and returns the link that it belongs to.
+func (h *HA) rowOf(section string, link *Link, key, value string) *Link {
+	switch section {
+	case "HA state:":
+		h.row(key, value)
+		return link
+	case "Senders info:":
+		if link == nil || key == "sender_pid" {
+			h.Senders = append(h.Senders, Link{})
+			link = &h.Senders[len(h.Senders)-1]
+		}
+	default:
+		if link == nil {
+			link = &Link{}
+			h.Receiver = link
+		}
+	}
+	link.row(key, value)
+	return link
 }
 
 // complain reads the lines that are not rows.

@@ -411,18 +411,14 @@ func gucList(file string, b []byte) ([]string, error) {
 // header opens each merged script: one transaction for a database.
 const header = "START TRANSACTION;\nSET IsInplaceUpgrade = on;\nSET search_path = 'pg_catalog';\nSET local client_min_messages = NOTICE;\nSET local log_min_messages = NOTICE;\n"
 
-// Merge is the script of one kind for database postgres (main) or for every
-// other one, between two kernel numbers; "" when nothing is to be run
-// (spec section 2.1).
-func (s Scripts) Merge(kind Kind, main bool, from, to Kernel) string {
-	db := "otherdb"
-	if main {
-		db = "maindb"
-	}
-	type part struct {
-		at   Kernel
-		name string
-	}
+// part is a script and the kernel number that it leads to or back from.
+type part struct {
+	at   Kernel
+	name string
+}
+
+// between are the scripts of one kind behind from, up to to.
+func (s Scripts) between(kind Kind, db string, from, to Kernel) []part {
 	var parts []part
 	for name := range s.files {
 		w := strings.Split(strings.TrimSuffix(name, ".sql"), "_")
@@ -438,6 +434,18 @@ func (s Scripts) Merge(kind Kind, main bool, from, to Kernel) string {
 			parts = append(parts, part{at, name})
 		}
 	}
+	return parts
+}
+
+// Merge is the script of one kind for database postgres (main) or for every
+// other one, between two kernel numbers; "" when nothing is to be run
+// (spec section 2.1).
+func (s Scripts) Merge(kind Kind, main bool, from, to Kernel) string {
+	db := "otherdb"
+	if main {
+		db = "maindb"
+	}
+	parts := s.between(kind, db, from, to)
 	if len(parts) == 0 {
 		return ""
 	}

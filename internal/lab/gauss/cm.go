@@ -44,7 +44,7 @@ func (s *state) startCM(w *sim.World) {
 	for _, n := range s.nodes() {
 		if m := w.Machine(n); m.Connected() {
 			for _, p := range []string{"om_monitor", "cm_agent", "cm_server"} {
-				s.startCMProc(w, m, p)
+				s.startCMProc(m, p)
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func (s *state) stopCM(w *sim.World) {
 	s.cm.leader = ""
 }
 
-func (s *state) startCMProc(w *sim.World, m *sim.Machine, name string) bool {
+func (s *state) startCMProc(m *sim.Machine, name string) bool {
 	if s.cmProc(m, name) != nil {
 		return true
 	}
@@ -139,7 +139,7 @@ func cmAct(w *sim.World, e sim.Event) {
 		if m.Exists(s.opts.App()+"/bin/cluster_manual_start") && a.name != "om_monitor" {
 			return
 		}
-		s.startCMProc(w, m, a.name)
+		s.startCMProc(m, a.name)
 		s.elect(w)
 		if a.name == "cm_agent" {
 			for _, in := range s.on(e.Node) {
@@ -240,6 +240,30 @@ type cmctl struct {
 	C, w, all  bool
 }
 
+// letters reads bundled one-letter options.
+func (c *cmctl) letters(all string) bool {
+	for _, o := range all {
+		switch o {
+		case 'v':
+			c.v = true
+		case 'i':
+			c.i = true
+		case 'd':
+			c.d = true
+		case 'p':
+			c.p = true
+		case 'C':
+			c.C = true
+		case 'w':
+			c.w = true
+		case 's', 'z', 'F', 'L':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 func cmCtl(call *sim.Call) int {
 	rel, _ := releaseOf(call.Image)
 	c := &cmctl{Call: call, s: stateOf(call.World), rel: rel}
@@ -276,24 +300,8 @@ func cmCtl(call *sim.Call) int {
 			c.part = a[2:]
 		case strings.HasPrefix(a, "--"), a == "-f", a == "-a", a == "-A":
 		default:
-			for _, o := range a[1:] {
-				switch o {
-				case 'v':
-					c.v = true
-				case 'i':
-					c.i = true
-				case 'd':
-					c.d = true
-				case 'p':
-					c.p = true
-				case 'C':
-					c.C = true
-				case 'w':
-					c.w = true
-				case 's', 'z', 'F', 'L':
-				default:
-					return call.Fail(1, "cm_ctl: unrecognized option '%s'\nTry \"cm_ctl --help\" for more information.", a)
-				}
+			if !c.letters(a[1:]) {
+				return call.Fail(1, "cm_ctl: unrecognized option '%s'\nTry \"cm_ctl --help\" for more information.", a)
 			}
 		}
 	}

@@ -294,7 +294,7 @@ func (c *ctl) bringDown(in *instance, quiet bool) int {
 		c.say(" server does not shut down (%s)", c.data)
 		return 1
 	}
-	c.judgeStop(in)
+	c.judgeStop()
 	secs := 1
 	if in.primary() && c.rel.major() < 5 {
 		secs = 2
@@ -319,7 +319,7 @@ func (c *ctl) bringDown(in *instance, quiet bool) int {
 	return 0
 }
 
-func (c *ctl) judgeStop(in *instance) {
+func (c *ctl) judgeStop() {
 	if c.s.ha[c.Machine.Name()].active(c.Machine) {
 		c.s.truth.damage(c.World, "M03", c.Machine.Name(), "the database was stopped while MogHA is active")
 	}

@@ -90,53 +90,60 @@ func (q *sql) parse() (code int, done bool) {
 			}
 			continue
 		}
-		switch a {
-		case "--version":
-			q.version()
-			return 0, true
-		case "--set", "--variable":
-			q.setVar(val)
-		case "--command":
-			q.cmd, q.hasCmd = val, true
-		case "--file":
-			q.file, q.hasFile = val, true
-		case "--dbname":
-			q.db = val
-		case "--port":
-			q.port, _ = strconv.Atoi(val)
-		case "--host":
-			q.host = val
-		case "--username":
-			q.user = val
-		case "--field-separator":
-			q.sep = val
-		case "--no-psqlrc", "--single-transaction", "--maintenance":
-		case "--tuples-only":
-			q.tuples = true
-		case "--no-align":
-			q.plain = true
-		case "--expanded":
-			q.exp = true
-		case "--echo-queries":
-			q.echo = true
-		case "--quiet":
-			q.quiet = true
-		case "--list":
-			q.list = true
-		default:
-			if strings.HasPrefix(a, "-") {
-				q.Errorf("gsql: unrecognized option '%s'\nTry \"gsql --help\" for more information.\n", a)
-				return 1, true
-			}
-			if q.db == "" {
-				q.db = a
-			} else {
-				q.user = a
-			}
+		if code, done := q.long(a, val); done {
+			return code, true
 		}
 	}
 	if q.db == "" {
 		q.db = q.user
+	}
+	return 0, false
+}
+
+func (q *sql) long(a, val string) (code int, done bool) {
+	switch a {
+	case "--version":
+		q.version()
+		return 0, true
+	case "--set", "--variable":
+		q.setVar(val)
+	case "--command":
+		q.cmd, q.hasCmd = val, true
+	case "--file":
+		q.file, q.hasFile = val, true
+	case "--dbname":
+		q.db = val
+	case "--port":
+		q.port, _ = strconv.Atoi(val)
+	case "--host":
+		q.host = val
+	case "--username":
+		q.user = val
+	case "--field-separator":
+		q.sep = val
+	case "--no-psqlrc", "--single-transaction", "--maintenance":
+	case "--tuples-only":
+		q.tuples = true
+	case "--no-align":
+		q.plain = true
+	case "--expanded":
+		q.exp = true
+	case "--echo-queries":
+		q.echo = true
+	case "--quiet":
+		q.quiet = true
+	case "--list":
+		q.list = true
+	default:
+		if strings.HasPrefix(a, "-") {
+			q.Errorf("gsql: unrecognized option '%s'\nTry \"gsql --help\" for more information.\n", a)
+			return 1, true
+		}
+		if q.db == "" {
+			q.db = a
+		} else {
+			q.user = a
+		}
 	}
 	return 0, false
 }
@@ -413,7 +420,7 @@ func (q *sql) exec(text string) *sqlError {
 	word, _, _ := strings.Cut(low, " ")
 	switch word {
 	case "select", "with", "values":
-		return q.selectStmt(text, low)
+		return q.selectStmt(text)
 	case "show":
 		return q.show(strings.TrimSpace(low[4:]))
 	case "set", "reset":
@@ -508,7 +515,7 @@ func (q *sql) change(text, low string) *sqlError {
 	if ro := q.in.srv.conf["default_transaction_read_only"]; ro == "on" || ro == "true" {
 		return failf("cannot execute %s in a read-only transaction", tag)
 	}
-	if !q.s.acknowledges(q.World, q.in) {
+	if !q.s.acknowledges(q.in) {
 		q.Sleep(time.Hour) // the commit waits for a synchronous standby
 	}
 	if err := q.do(text, low, f, &tag); err != nil {
@@ -539,22 +546,7 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 	case "CREATE FUNCTION", "DROP FUNCTION":
 		return q.function(text, low, kind)
 	case "CREATE DATABASE":
-		name := strings.Trim(f[2], `"`)
-		if slices.Contains(q.cat.dbs, name) {
-			return failf("database \"%s\" already exists", name)
-		}
-		if q.vars["template0"] != "" {
-			return failf("can not execute create database statement when update template0")
-		}
-		c := *q.cat
-		c.dbs = append(slices.Clone(c.dbs), name)
-		c.objects = maps.Clone(c.objects)
-		for o := range q.cat.objects {
-			if rest, ok := strings.CutPrefix(o, "template1 "); ok {
-				c.objects[name+" "+rest] = true
-			}
-		}
-		q.cat = &c
+		return q.createDatabase(strings.Trim(f[2], `"`))
 	case "CREATE TABLE":
 		name := tableName(f[2:])
 		if q.cat.has(q.db, "table:"+name) {
@@ -582,20 +574,7 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 		q.cat = q.cat.with(q.db, "table:"+name, false)
 	case "INSERT":
 		*tag = "INSERT 0 1"
-		name := tableName(f[2:])
-		if name == "hb" {
-			q.in.rows++
-			return nil
-		}
-		if !q.cat.has(q.db, "table:"+name) {
-			return q.noRelation(text, name)
-		}
-		_, vals, _ := strings.Cut(text, "(")
-		if i := strings.Index(strings.ToLower(text), "values"); i >= 0 {
-			_, vals, _ = strings.Cut(text[i:], "(")
-		}
-		vals = strings.TrimSuffix(strings.TrimSpace(vals), ")")
-		q.cat = q.cat.with(q.db, fmt.Sprintf("row:%s:%06d:%s", name, len(q.cat.objects), vals), true)
+		return q.insert(text, tableName(f[2:]))
 	case "DELETE", "TRUNCATE TABLE":
 		name := tableName(f[2:])
 		n := 0
@@ -611,6 +590,42 @@ func (q *sql) do(text, low string, f []string, tag *string) *sqlError {
 	case "UPDATE":
 		*tag = "UPDATE 0"
 	}
+	return nil
+}
+
+func (q *sql) createDatabase(name string) *sqlError {
+	if slices.Contains(q.cat.dbs, name) {
+		return failf("database \"%s\" already exists", name)
+	}
+	if q.vars["template0"] != "" {
+		return failf("can not execute create database statement when update template0")
+	}
+	c := *q.cat
+	c.dbs = append(slices.Clone(c.dbs), name)
+	c.objects = maps.Clone(c.objects)
+	for o := range q.cat.objects {
+		if rest, ok := strings.CutPrefix(o, "template1 "); ok {
+			c.objects[name+" "+rest] = true
+		}
+	}
+	q.cat = &c
+	return nil
+}
+
+func (q *sql) insert(text, name string) *sqlError {
+	if name == "hb" {
+		q.in.rows++
+		return nil
+	}
+	if !q.cat.has(q.db, "table:"+name) {
+		return q.noRelation(text, name)
+	}
+	_, vals, _ := strings.Cut(text, "(")
+	if i := strings.Index(strings.ToLower(text), "values"); i >= 0 {
+		_, vals, _ = strings.Cut(text[i:], "(")
+	}
+	vals = strings.TrimSuffix(strings.TrimSpace(vals), ")")
+	q.cat = q.cat.with(q.db, fmt.Sprintf("row:%s:%06d:%s", name, len(q.cat.objects), vals), true)
 	return nil
 }
 
@@ -684,13 +699,13 @@ func (q *sql) judgePost() {
 func (q *sql) noRelation(text, name string) *sqlError {
 	i := strings.Index(strings.ToLower(text), name)
 	return &sqlError{
-		text:   fmt.Sprintf("relation \"%s\" does not exist on %s", name, q.in.nodeName(q.World, q.s)),
+		text:   fmt.Sprintf("relation \"%s\" does not exist on %s", name, q.in.nodeName(q.s)),
 		detail: "LINE 1: %STMT%\n" + strings.Repeat(" ", len("LINE 1: ")+max(i, 0)) + "^\n",
 	}
 }
 
 // nodeName is pgxc_node_name of the server.
-func (in *instance) nodeName(w *sim.World, s *state) string {
+func (in *instance) nodeName(s *state) string {
 	if n := in.srv.conf["pgxc_node_name"]; n != "" {
 		return n
 	}

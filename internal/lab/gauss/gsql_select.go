@@ -61,7 +61,7 @@ var (
 	callRE   = regexp.MustCompile(`^([a-z_0-9]+)\(([^()]*)\)(::[a-z]+)?$`)
 )
 
-func (q *sql) selectStmt(text, low string) *sqlError {
+func (q *sql) selectStmt(text string) *sqlError {
 	m := selectRE.FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		q.World.Complain("%s: gsql: not simulated: %q", q.Machine.Name(), text)
@@ -186,6 +186,22 @@ func splitList(list string) []string {
 	return append(out, strings.TrimSpace(list[start:]))
 }
 
+// word is what stands in a select's list without parentheses.
+func (q *sql) word(text, expr, low string) (col, val string, num bool, err *sqlError) {
+	if regexp.MustCompile(`^[a-z_][a-z0-9_]*$`).MatchString(low) {
+		if low == "current_user" || low == "user" {
+			return low, q.user, false, nil
+		}
+		i := strings.Index(text, expr)
+		return "", "", false, &sqlError{
+			text:   fmt.Sprintf("column \"%s\" does not exist", low),
+			detail: "LINE 1: %STMT%\n" + strings.Repeat(" ", len("LINE 1: ")+i) + "^\nCONTEXT:  referenced column: " + low + "\n",
+		}
+	}
+	q.World.Complain("%s: gsql: expression not simulated: %q", q.Machine.Name(), expr)
+	return "", "", false, failf("the simulated server does not know this expression")
+}
+
 func (q *sql) call(text, expr string) (col, val string, num bool, err *sqlError) {
 	low := strings.ToLower(strings.TrimPrefix(strings.ToLower(expr), "pg_catalog."))
 	if _, e := strconv.ParseInt(low, 10, 64); e == nil {
@@ -196,18 +212,7 @@ func (q *sql) call(text, expr string) (col, val string, num bool, err *sqlError)
 	}
 	m := callRE.FindStringSubmatch(low)
 	if m == nil {
-		if regexp.MustCompile(`^[a-z_][a-z0-9_]*$`).MatchString(low) {
-			if low == "current_user" || low == "user" {
-				return low, q.user, false, nil
-			}
-			i := strings.Index(text, expr)
-			return "", "", false, &sqlError{
-				text:   fmt.Sprintf("column \"%s\" does not exist", low),
-				detail: "LINE 1: %STMT%\n" + strings.Repeat(" ", len("LINE 1: ")+i) + "^\nCONTEXT:  referenced column: " + low + "\n",
-			}
-		}
-		q.World.Complain("%s: gsql: expression not simulated: %q", q.Machine.Name(), expr)
-		return "", "", false, failf("the simulated server does not know this expression")
+		return q.word(text, expr, low)
 	}
 	switch m[1] {
 	case "version":
@@ -352,34 +357,10 @@ func (q *sql) project(t table, text, list, group string) (table, *sqlError) {
 		l := strings.ToLower(it)
 		agg = agg || strings.HasPrefix(l, "count(") || strings.Contains(l, "sum(") || strings.HasPrefix(l, "max(") || strings.HasPrefix(l, "min(")
 	}
-	out := table{num: map[string]bool{}}
 	if agg {
-		groups := [][][]string{t.rows}
-		if group != "" {
-			groups = groupBy(t, strings.Split(strings.ReplaceAll(group, " ", ""), ","))
-		}
-		for gi, rows := range groups {
-			var line []string
-			for _, it := range items {
-				col, val, num, err := q.aggregate(t, text, it, rows, group)
-				if err != nil {
-					return t, err
-				}
-				if gi == 0 {
-					out.cols = append(out.cols, col)
-					out.num[col] = num
-				}
-				line = append(line, val)
-			}
-			out.rows = append(out.rows, line)
-		}
-		if len(groups) == 0 {
-			for _, it := range items {
-				out.cols = append(out.cols, strings.ToLower(it))
-			}
-		}
-		return out, nil
+		return q.projectGroups(t, text, items, group)
 	}
+	out := table{num: map[string]bool{}}
 	var idx []int
 	for _, it := range items {
 		name, alias := it, ""
@@ -417,6 +398,35 @@ func (q *sql) project(t table, text, list, group string) (table, *sqlError) {
 			}
 		}
 		out.rows = append(out.rows, line)
+	}
+	return out, nil
+}
+
+func (q *sql) projectGroups(t table, text string, items []string, group string) (table, *sqlError) {
+	out := table{num: map[string]bool{}}
+	groups := [][][]string{t.rows}
+	if group != "" {
+		groups = groupBy(t, strings.Split(strings.ReplaceAll(group, " ", ""), ","))
+	}
+	for gi, rows := range groups {
+		var line []string
+		for _, it := range items {
+			col, val, num, err := q.aggregate(t, text, it, rows, group)
+			if err != nil {
+				return t, err
+			}
+			if gi == 0 {
+				out.cols = append(out.cols, col)
+				out.num[col] = num
+			}
+			line = append(line, val)
+		}
+		out.rows = append(out.rows, line)
+	}
+	if len(groups) == 0 {
+		for _, it := range items {
+			out.cols = append(out.cols, strings.ToLower(it))
+		}
 	}
 	return out, nil
 }
@@ -505,49 +515,10 @@ func pretty(n int64) string {
 
 // table makes the rows of a system view or of a user's table.
 func (q *sql) table(name, text string) (table, *sqlError) {
-	in, s, w := q.in, q.s, q.World
+	in, s := q.in, q.s
 	switch name {
-	case "pg_stat_get_wal_senders":
-		t := table{cols: []string{"pid", "sender_pid", "local_role", "peer_role", "peer_state", "state", "catchup_start", "catchup_end", "sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location",
-			"receiver_received_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_percent", "sync_state", "sync_priority", "sync_most_available", "channel"}}
-		for _, sb := range q.senders() {
-			st, sync, prio := s.senderState(w, in, sb)
-			a, b := lsnText(in.lsn), lsnText(sb.lsn)
-			ava := "Off"
-			if in.srv.conf["most_available_sync"] == "on" {
-				ava = "On"
-			}
-			at := sb.srv.since.Format("2006-01-02 15:04:05.000000+00")
-			t.rows = append(t.rows, []string{fmt.Sprint(sb.srv.session), fmt.Sprint(sb.srv.spid), in.srv.role, sb.srv.role, "Normal", st, at, at, a, a, a, a, b, b, b, b,
-				percent(in.lsn, sb.lsn), sync, fmt.Sprint(prio), ava, fmt.Sprintf("%s:%d-->%s:%d", in.addr, in.port+1, sb.addr, sb.srv.port)})
-		}
-		return t, nil
-	case "pg_stat_get_wal_receiver":
-		t := table{cols: []string{"receiver_pid", "local_role", "peer_role", "peer_state", "state", "sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location",
-			"receiver_received_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_percent", "channel"}}
-		if up := s.inst(in.srv.up); in.srv.linked && up != nil && up.srv != nil {
-			st := "Normal"
-			if db, _ := in.dbState(w); db == "Catchup" {
-				st = db
-			}
-			a, b := lsnText(up.lsn), lsnText(in.lsn)
-			t.rows = [][]string{{fmt.Sprint(in.srv.rpid), in.srv.role, up.srv.role, "Normal", st, a, a, a, a, b, b, b, b, percent(up.lsn, in.lsn), fmt.Sprintf("%s:%d<--%s:%d", in.addr, in.srv.port, up.addr, up.port+1)}}
-		}
-		return t, nil
-	case "pg_stat_get_stream_replications":
-		st, det := in.dbState(w)
-		return table{cols: []string{"local_role", "static_connections", "db_state", "detail_information"}, num: map[string]bool{"static_connections": true},
-			rows: [][]string{{in.srv.role, fmt.Sprint(staticConnections(in.srv.conf)), st, det}}}, nil
-	case "pg_stat_replication":
-		t := table{cols: []string{"pid", "usesysid", "usename", "application_name", "client_addr", "client_hostname", "client_port", "backend_start", "state",
-			"sender_sent_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_priority", "sync_state"}}
-		for _, sb := range q.senders() {
-			st, sync, prio := s.senderState(w, in, sb)
-			b := lsnText(sb.lsn)
-			t.rows = append(t.rows, []string{fmt.Sprint(sb.srv.session), "10", s.opts.User, "WalSender to Standby[walreceiver]", sb.addr, "", fmt.Sprint(sb.srv.port), sb.srv.since.Format("2006-01-02 15:04:05.000000+00"), st,
-				lsnText(in.lsn), b, b, b, fmt.Sprint(prio), sync})
-		}
-		return t, nil
+	case "pg_stat_get_wal_senders", "pg_stat_get_wal_receiver", "pg_stat_get_stream_replications", "pg_stat_replication":
+		return q.replicationView(name), nil
 	case "pg_replication_slots":
 		t := table{cols: []string{"slot_name", "plugin", "slot_type", "datoid", "database", "active", "xmin", "catalog_xmin", "restart_lsn", "dummy_standby", "confirmed_flush"}}
 		for _, sb := range s.insts {
@@ -612,6 +583,11 @@ func (q *sql) table(name, text string) (table, *sqlError) {
 	if !q.cat.has(q.db, "table:"+name) {
 		return table{}, q.noRelation(text, name)
 	}
+	return q.userTable(name), nil
+}
+
+// userTable makes the rows of a table that statements made.
+func (q *sql) userTable(name string) table {
 	t := table{}
 	for _, o := range sortedKeys(q.cat.objects) {
 		if cols, ok := strings.CutPrefix(o, q.db+" cols:"+name+":"); ok && cols != "" {
@@ -634,7 +610,55 @@ func (q *sql) table(name, text string) (table, *sqlError) {
 	if t.cols == nil {
 		t.cols = []string{"a"}
 	}
-	return t, nil
+	return t
+}
+
+// replicationView makes the rows of what a server says about its links.
+func (q *sql) replicationView(name string) table {
+	in, s, w := q.in, q.s, q.World
+	switch name {
+	case "pg_stat_get_wal_senders":
+		t := table{cols: []string{"pid", "sender_pid", "local_role", "peer_role", "peer_state", "state", "catchup_start", "catchup_end", "sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location",
+			"receiver_received_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_percent", "sync_state", "sync_priority", "sync_most_available", "channel"}}
+		for _, sb := range q.senders() {
+			st, sync, prio := s.senderState(w, in, sb)
+			a, b := lsnText(in.lsn), lsnText(sb.lsn)
+			ava := "Off"
+			if in.srv.conf["most_available_sync"] == "on" {
+				ava = "On"
+			}
+			at := sb.srv.since.Format("2006-01-02 15:04:05.000000+00")
+			t.rows = append(t.rows, []string{fmt.Sprint(sb.srv.session), fmt.Sprint(sb.srv.spid), in.srv.role, sb.srv.role, "Normal", st, at, at, a, a, a, a, b, b, b, b,
+				percent(in.lsn, sb.lsn), sync, fmt.Sprint(prio), ava, fmt.Sprintf("%s:%d-->%s:%d", in.addr, in.port+1, sb.addr, sb.srv.port)})
+		}
+		return t
+	case "pg_stat_get_wal_receiver":
+		t := table{cols: []string{"receiver_pid", "local_role", "peer_role", "peer_state", "state", "sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location",
+			"receiver_received_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_percent", "channel"}}
+		if up := s.inst(in.srv.up); in.srv.linked && up != nil && up.srv != nil {
+			st := "Normal"
+			if db, _ := in.dbState(w); db == "Catchup" {
+				st = db
+			}
+			a, b := lsnText(up.lsn), lsnText(in.lsn)
+			t.rows = [][]string{{fmt.Sprint(in.srv.rpid), in.srv.role, up.srv.role, "Normal", st, a, a, a, a, b, b, b, b, percent(up.lsn, in.lsn), fmt.Sprintf("%s:%d<--%s:%d", in.addr, in.srv.port, up.addr, up.port+1)}}
+		}
+		return t
+	case "pg_stat_get_stream_replications":
+		st, det := in.dbState(w)
+		return table{cols: []string{"local_role", "static_connections", "db_state", "detail_information"}, num: map[string]bool{"static_connections": true},
+			rows: [][]string{{in.srv.role, fmt.Sprint(staticConnections(in.srv.conf)), st, det}}}
+	default: // pg_stat_replication
+		t := table{cols: []string{"pid", "usesysid", "usename", "application_name", "client_addr", "client_hostname", "client_port", "backend_start", "state",
+			"sender_sent_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_priority", "sync_state"}}
+		for _, sb := range q.senders() {
+			st, sync, prio := s.senderState(w, in, sb)
+			b := lsnText(sb.lsn)
+			t.rows = append(t.rows, []string{fmt.Sprint(sb.srv.session), "10", s.opts.User, "WalSender to Standby[walreceiver]", sb.addr, "", fmt.Sprint(sb.srv.port), sb.srv.since.Format("2006-01-02 15:04:05.000000+00"), st,
+				lsnText(in.lsn), b, b, b, fmt.Sprint(prio), sync})
+		}
+		return t
+	}
 }
 
 // senders are the standbys that stream from this server.

@@ -120,7 +120,7 @@ func New(w *sim.World, o Options) (*Lab, error) {
 	w.SetState(stateKey, s)
 	root := &wal{}
 	for i := range o.Nodes {
-		s.insts = append(s.insts, l.instance(s, i, root))
+		s.insts = append(s.insts, l.instance(i, root))
 	}
 	for i, in := range s.insts {
 		if i == 0 || !o.OneHost {
@@ -163,7 +163,7 @@ func New(w *sim.World, o Options) (*Lab, error) {
 	return l, nil
 }
 
-func (l *Lab) instance(s *state, i int, root *wal) *instance {
+func (l *Lab) instance(i int, root *wal) *instance {
 	o := &l.Options
 	in := &instance{
 		name: fmt.Sprintf("dn_%d", 6001+i), id: 6001 + i, nodeID: i + 1, node: fmt.Sprintf("node%d", i+1), addr: fmt.Sprintf("192.168.0.%d", i+1),

@@ -165,7 +165,7 @@ type Package struct {
 	Files   map[string][]byte // by name, Name among them
 }
 
-// Server, OM and CM are the names of the parts; empty where there is none.
+// Server is the name of the server's archive; the part that is not there has no name.
 func (p *Package) Server() string { return p.part(".tar.bz2", "") }
 
 // CM is the name of the cluster manager's archive.

@@ -254,7 +254,7 @@ func (s *state) reach(w *sim.World, dt time.Duration) {
 		return
 	}
 	for _, in := range open {
-		if !s.acknowledges(w, in) {
+		if !s.acknowledges(in) {
 			s.truth.Blocked += dt
 			continue
 		}
@@ -273,7 +273,7 @@ func (s *state) reach(w *sim.World, dt time.Duration) {
 const loadEvery = 10 * time.Millisecond
 
 // acknowledges says whether a commit on the primary returns.
-func (s *state) acknowledges(w *sim.World, in *instance) bool {
+func (s *state) acknowledges(in *instance) bool {
 	names := in.srv.conf["synchronous_standby_names"]
 	if names == "" || in.srv.role == roleNormal || in.srv.conf["most_available_sync"] == "on" {
 		return true

@@ -114,7 +114,6 @@ func (s *state) findings(l *Lab) []string {
 	primaries := 0
 	var rel Release
 	for _, in := range s.insts {
-		m := w.Machine(in.node)
 		if in.srv == nil {
 			add("%s: the server does not run", in.name)
 			continue
@@ -122,58 +121,12 @@ func (s *state) findings(l *Lab) []string {
 		if in.primary() {
 			primaries++
 		}
-		if st, d := in.dbState(w); st != "Normal" {
-			add("%s: %s (%s)", in.name, st, d)
-		}
 		if rel.Commit == "" {
 			rel = in.srv.rel
 		} else if rel.Commit != in.srv.rel.Commit {
 			add("%s: runs %s, another node %s", in.name, in.srv.rel.Version, rel.Version)
 		}
-		if in.srv.lib.Commit != in.srv.rel.Commit {
-			add("%s: bin of %s with lib of %s", in.name, in.srv.rel.Version, in.srv.lib.Version)
-		}
-		if in.srv.working != in.srv.rel.Number {
-			add("%s: working number %d, binaries %d", in.name, in.srv.working, in.srv.rel.Number)
-		}
-		if v := mode(in.srv.conf); v != "0" {
-			add("%s: upgrade_mode is %s", in.name, v)
-		}
-		if v := mode(s.conf(w, in)); v != "0" {
-			add("%s: upgrade_mode is %s in postgresql.conf", in.name, v)
-		}
-		if opts, _ := m.Read(in.data + "/postmaster.opts"); strings.Contains(opts, `"-u"`) {
-			add("%s: postmaster.opts still holds -u", in.name)
-		}
-		for _, g := range frozenGUCs {
-			if v := s.conf(w, in)[g]; v != "" && v != in.ctl[g] {
-				add("%s: %s was changed to %s", in.name, g, v)
-			}
-		}
-		app := m.Real(o.App())
-		if in.srv.app != app {
-			add("%s: the running binaries lie in %s, $GAUSSHOME leads to %s", in.name, in.srv.app, app)
-		}
-		for _, f := range []string{"lib/postgresql/pg_plugin/lab_udf.so", "bin/server.key.cipher", "bin/server.key.rand", "bin/usermapping.key.cipher", "bin/usermapping.key.rand", "bin/datasource.key.cipher"} {
-			if !m.Exists(app + "/" + f) {
-				add("%s: %s was not carried", in.name, f)
-			} else if mode, owner, _ := m.Mode(app + "/" + f); owner != o.User || mode&0o077 != 0 {
-				add("%s: %s has mode %o and owner %s", in.name, f, mode, owner)
-			}
-		}
-		if o.Install == "om" {
-			for _, f := range []string{"bin/cluster_static_config", "bin/upgrade_version"} {
-				if !m.Exists(app + "/" + f) {
-					add("%s: %s was not carried", in.name, f)
-				}
-			}
-			if m.IsDir(o.socketDir() + "/binary_upgrade") {
-				add("%s: binary_upgrade is still there", in.name)
-			}
-		}
-		if m.Exists(in.data + "/postgresql.conf.bak.old") {
-			add("%s: postgresql.conf.bak.old is still there", in.name)
-		}
+		s.nodeFindings(w, o, in, add)
 	}
 	if primaries != 1 {
 		add("%d primaries", primaries)
@@ -194,6 +147,57 @@ func (s *state) findings(l *Lab) []string {
 	out = append(out, s.haFindings(w)...)
 	out = append(out, s.cmFindings(w)...)
 	return append(out, s.omFindings(l)...)
+}
+
+func (s *state) nodeFindings(w *sim.World, o *Options, in *instance, add func(string, ...any)) {
+	m := w.Machine(in.node)
+	if st, d := in.dbState(w); st != "Normal" {
+		add("%s: %s (%s)", in.name, st, d)
+	}
+	if in.srv.lib.Commit != in.srv.rel.Commit {
+		add("%s: bin of %s with lib of %s", in.name, in.srv.rel.Version, in.srv.lib.Version)
+	}
+	if in.srv.working != in.srv.rel.Number {
+		add("%s: working number %d, binaries %d", in.name, in.srv.working, in.srv.rel.Number)
+	}
+	if v := mode(in.srv.conf); v != "0" {
+		add("%s: upgrade_mode is %s", in.name, v)
+	}
+	if v := mode(s.conf(w, in)); v != "0" {
+		add("%s: upgrade_mode is %s in postgresql.conf", in.name, v)
+	}
+	if opts, _ := m.Read(in.data + "/postmaster.opts"); strings.Contains(opts, `"-u"`) {
+		add("%s: postmaster.opts still holds -u", in.name)
+	}
+	for _, g := range frozenGUCs {
+		if v := s.conf(w, in)[g]; v != "" && v != in.ctl[g] {
+			add("%s: %s was changed to %s", in.name, g, v)
+		}
+	}
+	app := m.Real(o.App())
+	if in.srv.app != app {
+		add("%s: the running binaries lie in %s, $GAUSSHOME leads to %s", in.name, in.srv.app, app)
+	}
+	for _, f := range []string{"lib/postgresql/pg_plugin/lab_udf.so", "bin/server.key.cipher", "bin/server.key.rand", "bin/usermapping.key.cipher", "bin/usermapping.key.rand", "bin/datasource.key.cipher"} {
+		if !m.Exists(app + "/" + f) {
+			add("%s: %s was not carried", in.name, f)
+		} else if mode, owner, _ := m.Mode(app + "/" + f); owner != o.User || mode&0o077 != 0 {
+			add("%s: %s has mode %o and owner %s", in.name, f, mode, owner)
+		}
+	}
+	if o.Install == "om" {
+		for _, f := range []string{"bin/cluster_static_config", "bin/upgrade_version"} {
+			if !m.Exists(app + "/" + f) {
+				add("%s: %s was not carried", in.name, f)
+			}
+		}
+		if m.IsDir(o.socketDir() + "/binary_upgrade") {
+			add("%s: binary_upgrade is still there", in.name)
+		}
+	}
+	if m.Exists(in.data + "/postgresql.conf.bak.old") {
+		add("%s: postgresql.conf.bak.old is still there", in.name)
+	}
 }
 
 // omFindings are about the dynamic configuration: a forgotten refreshconf (M15).

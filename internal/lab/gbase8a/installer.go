@@ -95,7 +95,7 @@ func (c *Cluster) refuseInstall(call *sim.Call, in *installer) string {
 		func() string { return c.checkBackupDir(call, backupDir) }, // G24
 		func() string { return c.checkPrefix(call.World) },         // G25
 		func() string { return c.checkOS(call.World) },             // G26
-		func() string { return c.checkNoise(call.World) },          // section 11, item 11
+		c.checkNoise, // section 11, item 11
 	} {
 		if why := check(); why != "" {
 			return why
@@ -206,7 +206,7 @@ func (c *Cluster) checkOS(w *sim.World) string {
 	return ""
 }
 
-func (c *Cluster) checkNoise(w *sim.World) string {
+func (c *Cluster) checkNoise() string {
 	if c.Faults.BashNoise != "" {
 		return `invalid literal for int() with base 10: '\x1b[?2004l\r0'`
 	}

@@ -16,6 +16,7 @@ package pgsim
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -26,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/lab/sim"
@@ -39,6 +41,13 @@ type Options struct {
 	Slots    bool              // standbys use replication slots
 	Sync     string            // synchronous_standby_names on every node
 	Seed     uint64
+	// Names are the nodes' names in their order; db1, db2, … when empty.
+	Names   []string
+	Primary string // the first node when empty
+	// By node, where nodes differ: the release, the slot a standby uses, the
+	// name it streams under, and what postgresql.conf says.
+	ReleaseOf, SlotOf, AppOf map[string]string
+	Conf                     map[string]map[string]string
 	// CutScript is the script by which the tool stops a primary.
 	CutScript string
 }
@@ -69,6 +78,8 @@ type room struct {
 	nextID  int
 	acked   map[int]bool
 	blocked int // writes that waited for a standby which was not there
+	lastAck time.Time
+	longest time.Duration // between two acknowledged writes
 	damage  []string
 }
 
@@ -137,16 +148,42 @@ func (r *room) add(n *node, tli, row int) {
 
 func roomOf(w *sim.World) *room { return w.State(stateKey).(*room) }
 
-// Start makes a lab whose servers run and stream. Its primary is db1.
+// complete fills in what nodes have in common.
+func (o *Options) complete() {
+	for i := len(o.Names); i < o.Nodes; i++ {
+		o.Names = append(o.Names, fmt.Sprintf("db%d", i+1))
+	}
+	if o.Primary == "" && len(o.Names) > 0 {
+		o.Primary = o.Names[0]
+	}
+}
+
+func (o *Options) releaseOf(node string) string { return cmp.Or(o.ReleaseOf[node], o.Release) }
+
+func (o *Options) slotOf(node string) string {
+	if o.Slots {
+		return cmp.Or(o.SlotOf[node], node)
+	}
+	return o.SlotOf[node]
+}
+
+// address is that of the i-th node.
+func address(i int) string { return fmt.Sprintf("10.0.%d.%d", i/250, i%250+1) }
+
+// Start makes a lab whose servers run and stream.
 func Start(o Options) (*Lab, error) {
+	o.complete()
 	w := sim.New(o.Seed)
 	w.NoTrace()
 	r := &room{nodes: map[string]*node{}, acked: map[int]bool{}}
 	l := &Lab{World: w, room: r, Inventory: &cluster.Inventory{Cluster: "sim", Driver: "postgres"}}
 	w.SetState(stateKey, r)
 	register(w, o.CutScript)
-	for i := range o.Nodes {
-		l.addNode(o, i)
+	for i := range o.Names {
+		l.addNode(&o, i)
+	}
+	for _, name := range o.Names {
+		l.follow(&o, name)
 	}
 	for _, name := range r.order {
 		if err := r.start(w, w.Machine(name), base+"/current/bin/postgres"); err != nil {
@@ -158,33 +195,23 @@ func Start(o Options) (*Lab, error) {
 	return l, nil
 }
 
-func (l *Lab) addNode(o Options, i int) {
-	name, addr := fmt.Sprintf("db%d", i+1), fmt.Sprintf("10.0.0.%d", i+1)
+func (l *Lab) addNode(o *Options, i int) {
+	name, addr := o.Names[i], address(i)
 	m := l.World.Add(name, addr)
 	m.AddUser(sim.User{Name: osUser, UID: 101, GID: 104, Group: osUser, Home: "/home/" + osUser})
 	m.Login = osUser
+	release := o.releaseOf(name)
 	for _, tool := range []string{"postgres", "pg_ctl"} {
-		m.Install(base+"/"+o.Release+"/bin/"+tool, tool+" "+o.Release, osUser)
+		m.Install(base+"/"+release+"/bin/"+tool, tool+" "+release, osUser)
 	}
-	m.Symlink(o.Release, base+"/current")
+	m.Symlink(release, base+"/current")
 	m.Mkdir(data, 0o700, osUser)
 	m.Mkdir(data+"/global", 0o700, osUser)
-	for _, p := range []string{base, base + "/" + o.Release, base + "/" + o.Release + "/bin", base + "/current", data} {
+	for _, p := range []string{base, base + "/" + release, base + "/" + release + "/bin", base + "/current", data} {
 		m.Chown(p, osUser)
 	}
 	n := &node{name: name, addr: addr, auto: map[string]string{}, conf: map[string]string{"cluster_name": name, "synchronous_standby_names": o.Sync}, slots: map[string]bool{}, state: shutDown, checkTLI: 1}
-	if i > 0 {
-		up := o.Upstream[name]
-		if up == "" {
-			up = "db1"
-		}
-		n.auto["primary_conninfo"] = fmt.Sprintf("host=10.0.0.%s port=%s user=replicator password='it\\'s secret' application_name=%s", up[2:], port, name)
-		m.Write(data+"/standby.signal", "", 0o600, osUser)
-		if o.Slots {
-			n.auto["primary_slot_name"] = name
-			l.room.nodes[up].slots[name] = true
-		}
-	}
+	maps.Copy(n.conf, o.Conf[name])
 	l.room.order = append(l.room.order, name)
 	l.room.nodes[name] = n
 	l.room.writeControl(m, n)
@@ -192,6 +219,20 @@ func (l *Lab) addNode(o Options, i int) {
 		Name: name, Address: addr, Transport: "ssh",
 		Settings: cluster.Settings{"base": base, "data": data, "port": port, "user": "postgres"},
 	})
+}
+
+// follow tells a standby whom to follow.
+func (l *Lab) follow(o *Options, name string) {
+	if name == o.Primary {
+		return
+	}
+	n, up := l.room.nodes[name], l.room.nodes[cmp.Or(o.Upstream[name], o.Primary)]
+	n.auto["primary_conninfo"] = fmt.Sprintf("host=%s port=%s user=replicator password='it\\'s secret' application_name=%s", up.addr, port, cmp.Or(o.AppOf[name], name))
+	l.World.Machine(name).Write(data+"/standby.signal", "", 0o600, osUser)
+	if slot := o.slotOf(name); slot != "" {
+		n.auto["primary_slot_name"] = slot
+		up.slots[slot] = true
+	}
 }
 
 // WritePackage writes a package of simulated software and its checksum into
@@ -227,6 +268,13 @@ func WritePackage(dir, release string) (string, error) {
 func (l *Lab) Blocked() (n int) {
 	l.World.With(func() { n = roomOf(l.World).blocked })
 	return n
+}
+
+// Interruption is the longest time between two acknowledged writes; clients
+// write every 20 ms.
+func (l *Lab) Interruption() (d time.Duration) {
+	l.World.With(func() { d = roomOf(l.World).longest })
+	return d
 }
 
 // Settings are what every node's postgresql.auto.conf holds, for comparing.

@@ -329,7 +329,7 @@ func (r *room) write(w *sim.World) {
 		r.add(n, n.tli(), r.nextRow)
 		need, names := syncNeeds(n.live["synchronous_standby_names"])
 		if need == 0 {
-			r.acked[r.nextRow] = true
+			r.ack(w)
 			continue
 		}
 		r.pump(w)
@@ -340,11 +340,20 @@ func (r *room) write(w *sim.World) {
 			}
 		}
 		if need <= 0 {
-			r.acked[r.nextRow] = true
+			r.ack(w)
 		} else {
 			r.blocked++
 		}
 	}
+}
+
+// ack tells the client that its newest row is kept.
+func (r *room) ack(w *sim.World) {
+	now := w.Time()
+	if !r.lastAck.IsZero() {
+		r.longest = max(r.longest, now.Sub(r.lastAck))
+	}
+	r.acked[r.nextRow], r.lastAck = true, now
 }
 
 var syncForm = regexp.MustCompile(`(?i)^\s*(?:(?:FIRST|ANY)\s+)?(\d+)\s*\((.*)\)\s*$`)

@@ -31,7 +31,7 @@ func (l *Lab) build(ctx context.Context, packages []Package) error {
 	if err := l.makePrimary(ctx, l.server(primary), standbys); err != nil {
 		return err
 	}
-	if err := each(standbys, func(n Node) error { return l.makeStandby(n, primary) }); err != nil {
+	if err := each(standbys, func(n Node) error { return l.makeStandby(n) }); err != nil {
 		return err
 	}
 	// Level by level: a standby that finds no slot on its upstream comes back only after 5 s.
@@ -151,7 +151,7 @@ func (l *Lab) makeSlots(ctx context.Context, upstream Node, standbys []Node) err
 	return nil
 }
 
-func (l *Lab) makeStandby(n, primary Node) error {
+func (l *Lab) makeStandby(n Node) error {
 	s := l.server(n)
 	upstream, err := l.spec.node(n.Upstream)
 	if err != nil {

@@ -32,7 +32,7 @@ func registerCore(d *defs) {
 }
 
 // coreBin is /usr/bin of every machine.
-func coreBin(d *defs) *inode {
+func coreBin() *inode {
 	dir := &inode{kind: kindDir, mode: 0o755, mtime: Epoch.UnixNano(), kids: map[string]*inode{}}
 	for n := range core {
 		dir.kids[n] = &inode{kind: kindFile, mode: 0o755, mtime: Epoch.UnixNano(), blob: newBlob([]byte(Program(n)))}

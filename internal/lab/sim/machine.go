@@ -111,7 +111,7 @@ type Listener struct {
 // everything else: it takes World.With around what it reads or changes.
 type ConnHandler func(w *World, m *Machine, arg string, c net.Conn)
 
-// RegisterProc, RegisterService and RegisterServer make kinds known.
+// RegisterProc makes a kind of process known.
 func (w *World) RegisterProc(kind string, k ProcKind) { w.defs.procs[kind] = k }
 
 // RegisterService makes a kind of unit known.
@@ -138,7 +138,7 @@ func (w *World) Add(name, address string) *Machine {
 	m.Mkdir("/root", 0o700, "root")
 	m.Mkdir("/tmp", 0o1777, "root")
 	if w.defs.usrbin == nil {
-		w.defs.usrbin = coreBin(w.defs)
+		w.defs.usrbin = coreBin()
 	}
 	m.fs.root = m.fs.mine(m.fs.root)
 	usr := m.fs.owned([]string{"usr"})
