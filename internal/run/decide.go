@@ -265,7 +265,7 @@ func (s *Session) conclude(d Decision, bad, wait *Stop, open bool) Decision {
 
 // worse keeps the first stop, but one that needs a person before any other.
 func worse(a, b *Stop) *Stop {
-	if a == nil || (a.Kind != StopPerson && b.Kind == StopPerson) {
+	if a == nil || b != nil && a.Kind != StopPerson && b.Kind == StopPerson {
 		return b
 	}
 	return a
