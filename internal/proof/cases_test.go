@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +14,12 @@ import (
 	"github.com/shiplift/shiplift/internal/driver/dameng"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/driver/gbase8a"
+	"github.com/shiplift/shiplift/internal/driver/mogdb"
+	"github.com/shiplift/shiplift/internal/driver/opengauss"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
 	damenglab "github.com/shiplift/shiplift/internal/lab/dameng"
 	gbaselab "github.com/shiplift/shiplift/internal/lab/gbase8a"
+	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/pgsim"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -48,6 +52,10 @@ func cases() []rehearse.Case {
 	for name, c := range damengCases {
 		out = append(out, rehearse.Case{Name: "dameng-" + name, Open: c.open})
 	}
+	for name, c := range gaussCases {
+		out = append(out, rehearse.Case{Name: name, Open: c.opener()})
+	}
+	slices.SortFunc(out, func(a, b rehearse.Case) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -207,6 +215,80 @@ func damengTruth(l *damenglab.Lab) error {
 		return fmt.Errorf("writable primaries: %v", t.Primaries)
 	case t.Lost > 0:
 		return fmt.Errorf("%d acknowledged writes are lost", t.Lost)
+	}
+	return nil
+}
+
+// gaussCase is a simulated openGauss or MogDB cluster and what is asked of it.
+type gaussCase struct {
+	driver driver.Driver
+	flavor gauss.Flavor
+	o      gauss.Options
+	r      plan.Request
+	accept []string
+}
+
+var gaussCases = map[string]gaussCase{
+	"opengauss-rolling": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"opengauss-cm":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"opengauss-inplace": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0"}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
+	"opengauss-small":   {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "1.1.0", Load: true}, plan.Request{To: "2.0.0", Mode: "rolling"}, nil},
+	"opengauss-cascade": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"mogdb-rolling-om":  {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om", MogHA: true, Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
+	"mogdb-rolling":     {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "manual", Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
+	"mogdb-inplace-om":  {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om"}, plan.Request{To: "2.0.3", Mode: "inplace"}, nil},
+}
+
+// opener makes the cluster once; each seed forks it.
+func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
+	type made struct {
+		base  *sim.World
+		lab   *gauss.Lab
+		files []string
+	}
+	once := sync.OnceValues(func() (m made, err error) {
+		m.base = sim.New(1)
+		if m.lab, err = gauss.New(m.base, c.o); err != nil {
+			return m, err
+		}
+		p, err := gauss.PackageOf(c.flavor, c.r.To)
+		if err != nil {
+			return m, err
+		}
+		m.files, err = p.Write(packages)
+		return m, err
+	})
+	return func(uint64) (rehearse.World, error) {
+		m, err := once()
+		if err != nil {
+			return rehearse.World{}, err
+		}
+		w := m.base.Clone()
+		l := m.lab.Of(w)
+		r := c.r
+		r.Packages = m.files[:1]
+		return rehearse.World{
+			Driver: c.driver, Request: r, Sim: w, Truth: func() error { return gaussTruth(l, r.Mode) }, Accept: c.accept,
+			Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: w, Serial: true},
+		}, nil
+	}
+}
+
+func gaussTruth(l *gauss.Lab, mode string) error {
+	t := l.Truth()
+	bad := append(t.Damaged(), l.World.Complaints()...)
+	if mode == "inplace" {
+		// The service is stopped by intent: standbys that are down together harm nobody.
+		bad = slices.DeleteFunc(bad, func(s string) bool { return strings.Contains(s, " M11 ") })
+	}
+	if t.Lost > 0 {
+		bad = append(bad, fmt.Sprintf("%d bytes of acknowledged writes are lost", t.Lost))
+	}
+	if t.TwoPrimaries > 0 {
+		bad = append(bad, fmt.Sprintf("two writable primaries for %s", t.TwoPrimaries))
+	}
+	if len(bad) > 0 {
+		return errors.New(strings.Join(bad, "; "))
 	}
 	return nil
 }
