@@ -10,7 +10,7 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-var _ = register(&Product{
+var damengProduct = &Product{
 	Name:  "dameng",
 	About: say.F("A lab of simulated Dameng servers", "由模拟的达梦服务器组成的演练环境"),
 	Flags: []Flag{
@@ -34,7 +34,7 @@ var _ = register(&Product{
 		}
 		return dameng.WritePackages(dir, to...)
 	},
-})
+}
 
 // laterDameng are releases after one, such that every change of the format on
 // disk lies between two of them (spec/dameng.md section 2).

@@ -3,6 +3,7 @@ package simlab
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -46,9 +47,7 @@ var once = []string{"lose-answer"}
 // AllFaults returns the faults of a product's labs, in the order of their names.
 func (p *Product) AllFaults() []string {
 	out := slices.Clone(p.Faults)
-	for name := range machineFaults {
-		out = append(out, name)
-	}
+	out = slices.AppendSeq(out, maps.Keys(machineFaults))
 	slices.Sort(out)
 	return out
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-var _ = register(&Product{
+var gbaseProduct = &Product{
 	Name:  "gbase8a",
 	About: say.F("A lab of simulated GBase 8a MPP nodes", "由模拟的 GBase 8a MPP 节点组成的演练环境"),
 	Flags: []Flag{
@@ -29,7 +29,7 @@ var _ = register(&Product{
 	Packages: func(a Args, dir string) ([]string, error) {
 		return gbase8a.WritePackages(dir, gbaseConfig(a, ""))
 	},
-})
+}
 
 func gbaseConfig(a Args, cluster string) gbase8a.Config {
 	return gbase8a.Config{

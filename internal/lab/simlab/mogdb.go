@@ -5,7 +5,7 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-var _ = register(&Product{
+var mogDBProduct = &Product{
 	Name:  "mogdb",
 	About: say.F("A lab of simulated MogDB servers", "由模拟的 MogDB 服务器组成的演练环境"),
 	Flags: []Flag{
@@ -25,4 +25,4 @@ var _ = register(&Product{
 		})
 	},
 	Packages: func(a Args, dir string) ([]string, error) { return gaussPackages(gauss.MogDB, dir, a.List("to")) },
-})
+}

@@ -7,7 +7,7 @@ import (
 	"github.com/shiplift/shiplift/internal/say"
 )
 
-var _ = register(&Product{
+var openGaussProduct = &Product{
 	Name:  "opengauss",
 	About: say.F("A lab of simulated openGauss servers", "由模拟的 openGauss 服务器组成的演练环境"),
 	Flags: []Flag{
@@ -33,7 +33,7 @@ var _ = register(&Product{
 		}
 		return gaussPackages(gauss.OpenGauss, dir, to)
 	},
-})
+}
 
 // laterGauss are the releases after one, of which an upgrade may lead to.
 func laterGauss(release string) []string {

@@ -110,11 +110,15 @@ func (s *Site) machine(node string) *sim.Machine {
 	return s.World.Machine(node)
 }
 
-var products = map[string]*Product{}
+// products are the simulated products. A new one is added here.
+var products = byName(openGaussProduct, mogDBProduct, damengProduct, gbaseProduct)
 
-func register(p *Product) *Product {
-	products[p.Name] = p
-	return p
+func byName(all ...*Product) map[string]*Product {
+	out := map[string]*Product{}
+	for _, p := range all {
+		out[p.Name] = p
+	}
+	return out
 }
 
 // Products are the names of the simulated products.

@@ -316,14 +316,14 @@ func TestALabWhoseDaemonWasKilledSaysSoAndGoes(t *testing.T) {
 func TestBadOptionsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{
-		"an unknown product":         {Product: "oracle"},
-		"an unknown release":         {Product: "opengauss", Args: Args{"release": "9.9.9"}},
-		"an unknown topology":        {Product: "dameng", Args: Args{"topology": "ring"}},
-		"an unknown option":          {Product: "dameng", Args: Args{"nodes": "3"}},
-		"a count that is no number":  {Product: "mogdb", Args: Args{"nodes": "three"}},
-		"an unknown target":          {Product: "opengauss", Args: Args{"to": "9.9.9"}},
-		"a clock that is too fast":   {Product: "mogdb", Speed: 1e6},
-		"CM in a release without it": {Product: "gbase8a", Args: Args{"flavor": "v951"}},
+		"an unknown product":        {Product: "oracle"},
+		"an unknown release":        {Product: "opengauss", Args: Args{"release": "9.9.9"}},
+		"an unknown topology":       {Product: "dameng", Args: Args{"topology": "ring"}},
+		"an unknown option":         {Product: "dameng", Args: Args{"nodes": "3"}},
+		"a count that is no number": {Product: "mogdb", Args: Args{"nodes": "three"}},
+		"an unknown target":         {Product: "opengauss", Args: Args{"to": "9.9.9"}},
+		"a clock that is too fast":  {Product: "mogdb", Speed: 1e6},
+		"an unknown flavour":        {Product: "gbase8a", Args: Args{"flavor": "v951"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
