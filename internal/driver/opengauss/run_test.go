@@ -222,3 +222,97 @@ func TestSwitchoverGoesWrong(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingMadeSinceTheUpgradeIsLost: a setting that was changed and a
+// library that was made while the upgrade was open outlive the rollback.
+func TestNothingMadeSinceTheUpgradeIsLost(t *testing.T) {
+	t.Parallel()
+	const data, app = "/opt/huawei/install/data/dn", "/opt/huawei/install/app"
+	open, base := cases["big rolling"].open(t)
+	w := open(t)
+	lab := base.Of(w.Sim)
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+		t.Fatal(err)
+	}
+	setGUC(lab.Primary(), data, "log_min_duration_statement=777")(t, lab, w.Sim)
+	w.Sim.With(func() {
+		m := w.Sim.Machine("node2")
+		m.Write(m.Real(app)+"/lib/postgresql/pg_plugin/made_later.so", "a function\n", 0o600, "omm")
+	})
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
+	w.Sim.With(func() {
+		for _, m := range w.Sim.Machines() {
+			if conf, _ := m.Read(data + "/postgresql.conf"); !strings.Contains(conf, "log_min_duration_statement = 777") {
+				t.Errorf("%s: the setting is lost", m.Name())
+			}
+		}
+		m := w.Sim.Machine("node2")
+		if !m.Exists(m.Real(app) + "/lib/postgresql/pg_plugin/made_later.so") {
+			t.Error("the library is lost")
+		}
+	})
+}
+
+// TestKeepOldLeavesTheOldBinaries and nothing else.
+func TestKeepOldLeavesTheOldBinaries(t *testing.T) {
+	t.Parallel()
+	o := opt{Options: gauss.Options{Nodes: 2}, to: "5.0.3", req: func(r *plan.Request) { r.KeepOld = true }}
+	open, base := o.open(t)
+	w := open(t)
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "commit", run.Committed); err != nil {
+		t.Fatal(err)
+	}
+	w.Sim.With(func() {
+		if !w.Sim.Machine("node1").Exists("/opt/huawei/install/app_a07d57c3/bin/gaussdb") {
+			t.Error("the old binaries are gone")
+		}
+	})
+	if found := base.Of(w.Sim).Findings(); len(found) > 0 {
+		t.Errorf("the lab finds: %s", strings.Join(found, "; "))
+	}
+}
+
+// TestSubsetWaitsUntilItIsToldToGoOn: only the named nodes change, and a
+// rollback goes back over the gate.
+func TestSubsetWaitsUntilItIsToldToGoOn(t *testing.T) {
+	t.Parallel()
+	open, base := cases["subset then the rest"].open(t)
+	w := open(t)
+	w.Accept = nil
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // typed twice, it waits twice
+		out, err := s.Work(t.Context(), "apply", nil)
+		if err != nil || out.Gate != "rest" {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+	var got []string
+	for _, n := range base.Of(w.Sim).Nodes() {
+		got = append(got, n.Name+" "+n.Running+" "+n.Role)
+	}
+	if diff := cmp.Diff([]string{"node1 5.0.0 Primary", "node2 5.0.0 Standby", "node3 5.0.3 Standby"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Fatal(err)
+	}
+	if found := base.Of(w.Sim).Findings(); len(found) > 0 {
+		t.Errorf("the lab finds: %s", strings.Join(found, "; "))
+	}
+}

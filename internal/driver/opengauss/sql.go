@@ -64,9 +64,65 @@ func setCatalogueState(ctx context.Context, s *site, state string) error {
 // first node changes, rollback-post and upgrade-post after the last one did.
 // The inverse always runs first: a run that broke off in the middle of the
 // databases is made whole by that (spec section 0).
-type sqlAction struct {
-	noMemo
-	post bool
+type sqlAction struct{ post bool }
+
+// counted are the catalogue tables whose rows are counted before the SQL and
+// after its way back: the vendor's rollback scripts are no exact inverse
+// (golden rollback/001, 027), and an operator should learn that from the tool.
+var counted = []string{"pg_proc", "pg_class"}
+
+// sqlMemo is how many rows each had.
+type sqlMemo struct {
+	Rows map[string]string `json:"rows"`
+}
+
+func countRows(ctx context.Context, p *site) (map[string]string, error) {
+	rows := map[string]string{}
+	for _, name := range counted {
+		n, err := p.Value(ctx, p.Port, "select count(*) from "+name)
+		if err != nil {
+			return nil, err
+		}
+		rows[name] = n
+	}
+	return rows, nil
+}
+
+func (a sqlAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error) {
+	if a.post {
+		return nil, nil
+	}
+	r, err := roomOf(t)
+	if err != nil {
+		return nil, err
+	}
+	p, err := r.mustPrimary(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := countRows(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return remember(sqlMemo{rows})
+}
+
+// tellCounts names the tables that have not as many rows as before.
+func (r *room) tellCounts(ctx context.Context, p *site) error {
+	var m sqlMemo
+	if err := recall(r.Memo, &m); err != nil {
+		return err
+	}
+	now, err := countRows(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, name := range counted {
+		if now[name] != m.Rows[name] {
+			report(r.Target)(say.F("%s has %s rows after the rollback, it had %s", "%s 回滚后有 %s 行，升级前为 %s 行", name, now[name], m.Rows[name]))
+		}
+	}
+	return nil
 }
 
 // before and after are the states between which the step lies.
@@ -198,6 +254,9 @@ func (a sqlAction) Undo(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if err := dropCatalogueState(ctx, p); err != nil {
+		return err
+	}
+	if err := r.tellCounts(ctx, p); err != nil {
 		return err
 	}
 	return r.allFollow(ctx)
