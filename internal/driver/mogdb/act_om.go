@@ -189,7 +189,7 @@ func (hookAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 	return p.holds(ctx, t.Step.Args["hook"])
 }
 
-func (p pair) call(s *site, hook, verb string) []string {
+func (p pair) call(hook, verb string) []string {
 	return []string{hook, verb, p.from.Address, p.to.Address}
 }
 
@@ -197,7 +197,7 @@ func (p pair) call(s *site, hook, verb string) []string {
 func (p pair) holds(ctx context.Context, hook string) (driver.Standing, error) {
 	var at [2]bool
 	for i, s := range []*site{p.from, p.to} {
-		_, err := s.Host.Run(ctx, host.Read(p.call(s, hook, "holds")...))
+		_, err := s.Host.Run(ctx, host.Read(p.call(hook, "holds")...))
 		if err != nil && !host.IsExit(err, 1) {
 			return driver.Unknown, hookTrouble(s.Name, hook, err)
 		}
@@ -245,7 +245,7 @@ func moveVIP(ctx context.Context, t driver.Target, from, to string) error {
 		s    *site
 		verb string
 	}{{p.from, "release"}, {p.to, "take"}} {
-		cmd := host.Change(p.call(c.s, hook, c.verb)...)
+		cmd := host.Change(p.call(hook, c.verb)...)
 		cmd.Timeout = 2 * time.Minute
 		if _, err := c.s.Host.Run(ctx, cmd); err != nil {
 			return hookTrouble(c.s.Name, hook, err)

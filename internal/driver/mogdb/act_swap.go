@@ -244,31 +244,34 @@ func (s *site) swapBack(ctx context.Context, args map[string]string) error {
 	return nil
 }
 
+// stagedOf reads the files that a node got, once it runs what they hold.
+func stagedOf(ctx context.Context, t driver.Target, name string) (map[string]tree, error) {
+	s, err := siteOf(t.Env, name)
+	if err != nil {
+		return nil, err
+	}
+	args := argsOf(t.Plan, name)
+	if d, err := s.swapped(ctx, args, true); err != nil {
+		return nil, err
+	} else if d != "" {
+		return nil, fmt.Errorf("%s: %s", s.Name, d)
+	}
+	out := map[string]tree{}
+	for _, part := range parts {
+		if out[part], err = s.tree(ctx, stageOf(args).pkg+"/"+part, true); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // compareNodes proves that all nodes got the same files of the package (M25).
 func compareNodes(ctx context.Context, t driver.Target) error {
 	names := t.Env.Inventory.Names()
 	trees := make([]map[string]tree, len(names))
 	errs := make([]error, len(names))
 	each(t.Env, len(names), func(i int) {
-		s, err := siteOf(t.Env, names[i])
-		if err != nil {
-			errs[i] = err
-			return
-		}
-		args := argsOf(t.Plan, names[i])
-		if d, err := s.swapped(ctx, args, true); err != nil || d != "" {
-			errs[i] = err
-			if err == nil {
-				errs[i] = fmt.Errorf("%s: %s", s.Name, d)
-			}
-			return
-		}
-		trees[i] = map[string]tree{}
-		for _, part := range parts {
-			if trees[i][part], errs[i] = s.tree(ctx, stageOf(args).pkg+"/"+part, true); errs[i] != nil {
-				return
-			}
-		}
+		trees[i], errs[i] = stagedOf(ctx, t, names[i])
 	})
 	for i, err := range errs {
 		if err != nil {

@@ -2,6 +2,7 @@ package mogdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -165,6 +166,19 @@ func (a *asker) healthy(context.Context) ([]check.Finding, error) {
 		}
 		return block("M02", stateText(n.Name, n.HA), next, n.HA.Detail)
 	})
+	out = append(out, a.onePrimary()...)
+	if a.v.install == byOM && (a.v.status == nil || a.v.status.State != "Normal") && !a.v.alone() {
+		state := "no answer"
+		if a.v.status != nil {
+			state = a.v.status.State
+		}
+		out = append(out, *block("M02", say.F("gs_om -t status does not say Normal: %s", "gs_om -t status 不是 Normal：%s", state), say.F("gs_om -t status --detail", "gs_om -t status --detail"), state))
+	}
+	return out, nil
+}
+
+// onePrimary finds that nobody or more than one node is the primary.
+func (a *asker) onePrimary() (out []check.Finding) {
 	primaries := 0
 	for i := range a.v.nodes {
 		if n := &a.v.nodes[i]; n.Err == nil && n.HA.Process == gaussdb.Running && n.HA.Primary() {
@@ -177,14 +191,7 @@ func (a *asker) healthy(context.Context) ([]check.Finding, error) {
 	case primaries == 0:
 		out = append(out, *block("M02", say.F("no node is the primary", "没有主库"), say.F("gs_ctl query on every node", "在每个节点执行 gs_ctl query"), ""))
 	}
-	if a.v.install == byOM && (a.v.status == nil || a.v.status.State != "Normal") && !a.v.alone() {
-		state := "no answer"
-		if a.v.status != nil {
-			state = a.v.status.State
-		}
-		out = append(out, *block("M02", say.F("gs_om -t status does not say Normal: %s", "gs_om -t status 不是 Normal：%s", state), say.F("gs_om -t status --detail", "gs_om -t status --detail"), state))
-	}
-	return out, nil
+	return out
 }
 
 // mogha finds out whether what runs could be stopped and started again (M03).
@@ -413,20 +420,9 @@ func (a *asker) environment(ctx context.Context) ([]check.Finding, error) {
 			failed = err
 			return nil
 		}
-		for _, tool := range []string{"gs_ctl", "gsql"} {
-			ans, err := s.Ask(ctx, "which", tool)
-			if err != nil {
-				failed = err
-				return nil
-			}
-			file, err := s.text(ctx, "readlink", "-f", strings.TrimSpace(ans.Stdout))
-			if err != nil && !host.IsExit(err) {
-				failed = err
-				return nil
-			}
-			if file != path.Join(n.App, "bin", tool) {
-				return block("M28", say.F("%s of the profile is %q and not the one of %s", "环境变量中的 %s 是 %q，而不是 %s 下的", tool, file, n.App), say.F("correct PATH in %s", "请更正 %s 中的 PATH", n.conf.Profile), n.Vars["PATH"])
-			}
+		if found, err := otherTools(ctx, s, n); err != nil || found != nil {
+			failed = errors.Join(failed, err)
+			return found
 		}
 		lib := ""
 		for _, d := range strings.Split(n.Vars["LD_LIBRARY_PATH"], ":") {
@@ -444,6 +440,24 @@ func (a *asker) environment(ctx context.Context) ([]check.Finding, error) {
 		return nil
 	})
 	return out, failed
+}
+
+// otherTools finds a profile that leads to programs which are not swapped.
+func otherTools(ctx context.Context, s *site, n *nodeView) (*check.Finding, error) {
+	for _, tool := range []string{"gs_ctl", "gsql"} {
+		ans, err := s.Ask(ctx, "which", tool)
+		if err != nil {
+			return nil, err
+		}
+		file, err := s.text(ctx, "readlink", "-f", strings.TrimSpace(ans.Stdout))
+		if err != nil && !host.IsExit(err) {
+			return nil, err
+		}
+		if file != path.Join(n.App, "bin", tool) {
+			return block("M28", say.F("%s of the profile is %q and not the one of %s", "环境变量中的 %s 是 %q，而不是 %s 下的", tool, file, n.App), say.F("correct PATH in %s", "请更正 %s 中的 PATH", n.conf.Profile), n.Vars["PATH"]), nil
+		}
+	}
+	return nil, nil
 }
 
 // space wants twice the new bin and lib, and the package (M29).

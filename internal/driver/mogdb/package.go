@@ -118,16 +118,24 @@ func readPackage(file string) (*content, error) {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		case strings.HasSuffix(name, ".sha256"):
-			b, err := io.ReadAll(io.LimitReader(t, 4096))
-			if err != nil {
+			if sums[strings.TrimSuffix(name, ".sha256")], err = firstWord(t); err != nil {
 				return nil, err
-			}
-			if w := strings.Fields(string(b)); len(w) > 0 {
-				sums[strings.TrimSuffix(name, ".sha256")] = strings.ToLower(w[0])
 			}
 		}
 	}
 	return c, c.judge(filepath.Base(file), read, sums)
+}
+
+// firstWord is the sum in a .sha256 file; empty when there is none.
+func firstWord(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, 4096))
+	if err != nil {
+		return "", err
+	}
+	if w := strings.Fields(string(b)); len(w) > 0 {
+		return strings.ToLower(w[0]), nil
+	}
+	return "", nil
 }
 
 func (c *content) judge(file, read string, sums map[string]string) error {
