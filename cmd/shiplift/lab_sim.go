@@ -60,6 +60,9 @@ func (a *app) simUp(p *simlab.Product) *cobra.Command {
 		for _, fl := range p.Flags {
 			o.Args[fl.Name] = cmd.Flags().Lookup(fl.Name).Value.String()
 		}
+		if err := o.Check(); err != nil {
+			return &usageError{err}
+		}
 		l, err := simlab.Up(cmd.Context(), o)
 		if err != nil {
 			return err

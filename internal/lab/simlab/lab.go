@@ -169,6 +169,12 @@ func create(o Options, serve func(*Lab) error) (_ *Lab, err error) {
 	return l, l.State.Save(l.Dir)
 }
 
+// Check refuses options that make no lab. Up and Start do so too.
+func (o Options) Check() error {
+	_, err := o.check()
+	return err
+}
+
 // check refuses options that make no lab, before anything is made.
 func (o Options) check() (*Lab, error) {
 	p := products[o.Product]

@@ -10,7 +10,7 @@ var mogDBProduct = &Product{
 	About: say.F("A lab of simulated MogDB servers", "由模拟的 MogDB 服务器组成的演练环境"),
 	Flags: []Flag{
 		{Name: "nodes", Kind: Number, Default: "3", Doc: say.F("how many nodes", "节点数")},
-		{Name: "release", Default: "2.0.1", Words: gauss.Versions(), Doc: say.F("the release that runs at the beginning", "初始运行的版本")},
+		{Name: "release", Default: "2.0.1", Words: []string{"2.0.0", "2.0.1", "2.0.3", "2.1.0", "2.1.1"}, Doc: say.F("the release that runs at the beginning", "初始运行的版本")},
 		{Name: "to", Kind: List, Default: "2.0.3", Doc: say.F("releases whose packages are laid ready", "预备升级包的版本")},
 		{Name: "install", Default: "om", Words: []string{"om", "manual"}, Doc: say.F("installed with gs_om, or by hand (gs_ctl only)", "安装方式：om 或 manual（仅 gs_ctl）")},
 		{Name: "mogha", Kind: Yes, Default: "false", Doc: say.F("with MogHA, which restarts what it finds stopped", "带 MogHA，会重启被停止的数据库")},
