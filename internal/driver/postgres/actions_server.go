@@ -563,37 +563,38 @@ func awaited(ctx context.Context, t driver.Target) (bool, error) {
 	return gone(err), nil
 }
 
-// dropMade drops what the steps of "made-by" made, where nobody uses it any
-// more: their own undo may have passed it by, see awaited.
+// dropMade drops the slots of those steps of "made-by" that were undone while
+// the node was away for which the slots were kept, see awaited. A step that is
+// still to be undone has a memo and drops its own.
 func dropMade(ctx context.Context, t driver.Target) error {
 	for _, id := range strings.Fields(t.Step.Args["made-by"]) {
 		maker := stepOf(t, id)
-		if maker == nil {
+		if maker == nil || t.MemoOf(id) != nil {
 			continue
 		}
-		// A step that was undone already has no memo; the plan names no slot
-		// that was there when it was made.
-		var m slotsMemo
-		if memo := t.MemoOf(id); memo != nil {
-			if err := recall(memo, &m); err != nil {
-				return err
-			}
-		}
-		s, err := siteOf(t.Env, maker.Node)
-		if err != nil {
+		if err := dropUnused(ctx, t, maker); err != nil {
 			return err
 		}
-		c, err := s.connect(ctx)
-		if err != nil {
+	}
+	return nil
+}
+
+// dropUnused drops a step's slots but those that somebody streams through. The
+// plan names no slot that was there when it was made.
+func dropUnused(ctx context.Context, t driver.Target, maker *plan.Step) error {
+	s, err := siteOf(t.Env, maker.Node)
+	if err != nil {
+		return err
+	}
+	c, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for _, name := range strings.Fields(maker.Args["slots"]) {
+		if err := c.dropSlot(ctx, name); err != nil && sqlState(err) != "55006" { // object_in_use
 			return err
 		}
-		for _, name := range without(strings.Fields(maker.Args["slots"]), m.Existed) {
-			if err := c.dropSlot(ctx, name); err != nil && sqlState(err) != "55006" { // object_in_use
-				c.close()
-				return err
-			}
-		}
-		c.close()
 	}
 	return nil
 }
