@@ -208,8 +208,8 @@ type rule struct {
 func upgraded(t *testing.T, w *world) { w.done(t) }
 
 var rules = map[string]rule{
-	"M01 only 2.0.1 is carried to 2.0.3": {om2, rollingR, upgraded, func(t *testing.T, w *world) {
-		w = open(t, gauss.Options{Nodes: 1, Install: "manual", Release: "2.1.0"}, inplaceR, nil)
+	"M01 only 2.0.1 is carried to 2.0.3": {om2, rollingR, upgraded, func(t *testing.T, _ *world) {
+		w := open(t, gauss.Options{Nodes: 1, Install: "manual", Release: "2.1.0"}, inplaceR, nil)
 		w.blocks(t, "release", "M01")
 		w.gsCtl(t, "node1", "stop")
 		w.handSwap(t, "node1", "2.0.3", "bin", "lib")
@@ -244,8 +244,8 @@ var rules = map[string]rule{
 		w.gsCtl(t, "node1", "stop")
 		w.meets(t, "M03 node1")
 	}},
-	"M04 nobody else starts the database": {om2, rollingR, upgraded, func(t *testing.T, w *world) {
-		w = open(t, gauss.Options{Nodes: 3, Install: "om", CM: true}, rollingR, nil)
+	"M04 nobody else starts the database": {om2, rollingR, upgraded, func(t *testing.T, _ *world) {
+		w := open(t, gauss.Options{Nodes: 3, Install: "om", CM: true}, rollingR, nil)
 		w.blocks(t, "supervisors", "M04")
 		w.gsCtl(t, "node2", "stop")
 		w.wait(t, time.Minute)
@@ -423,8 +423,8 @@ var rules = map[string]rule{
 		if w.lab.Primary() != "node2" {
 			t.Errorf("the primary is %s", w.lab.Primary())
 		}
-	}, func(t *testing.T, w *world) {
-		w = open(t, gauss.Options{Nodes: 2, Install: "om", Load: true}, inplaceR, nil)
+	}, func(t *testing.T, _ *world) {
+		w := open(t, gauss.Options{Nodes: 2, Install: "om", Load: true}, inplaceR, nil)
 		w.gsCtl(t, "node2", "switchover")
 		w.wait(t, 10*time.Second)
 		w.gsCtl(t, "node1", "stop")
