@@ -254,7 +254,7 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 type startAction struct{ noMemo }
 
 func (startAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
-	r, s, err := hereOf(t)
+	_, s, err := hereOf(t)
 	if err != nil {
 		return half(err)
 	}
@@ -266,7 +266,6 @@ func (startAction) Probe(ctx context.Context, t driver.Target) (driver.Standing,
 	if err != nil {
 		return half(err)
 	}
-	_ = r
 	switch {
 	case h.Process != gaussdb.Running && held:
 		return driver.NotApplied, nil

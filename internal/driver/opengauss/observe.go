@@ -44,7 +44,6 @@ type seen struct {
 	Settings  map[string]string
 	Open      []string // files of binary_upgrade: an upgrade that is not over
 	CM        gaussdb.Banner
-	Language  string
 }
 
 // watched are the settings that are looked at. The first four must not change

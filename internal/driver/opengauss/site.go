@@ -40,28 +40,26 @@ const (
 // site is one node as a plan saw it, with the means to reach it.
 type site struct {
 	gaussdb.Node
-	Data    string
-	Port    int
-	Home    string // $GAUSSHOME
-	OldApp  string
-	PGHost  string
-	GPHome  string
-	ID      int
-	NodeID  int
-	CMDir   string
-	HasCM   bool
-	Role    string // before the run
-	env     driver.Env
-	runAs   gaussdb.Kernel
-	oldInfo string // release+commit before the run
+	Data   string
+	Port   int
+	Home   string // $GAUSSHOME
+	OldApp string
+	PGHost string
+	GPHome string
+	ID     int
+	NodeID int
+	CMDir  string
+	HasCM  bool
+	Role   string // before the run
+	env    driver.Env
+	runAs  gaussdb.Kernel
 }
 
 // room is the cluster as a plan saw it.
 type room struct {
 	driver.Target
-	Sites  []*site
-	NewApp string // <app>_<new commit>
-	Args   map[string]string
+	Sites []*site
+	Args  map[string]string
 }
 
 func factsOf(p *plan.Plan) func(node, name string) string {
@@ -89,7 +87,7 @@ func roomOf(t driver.Target) (*room, error) {
 			Node: gaussdb.Node{Name: n.Name, Host: h, Profile: profileOf(n.Settings)}, env: t.Env,
 			Data: n.Settings["data"], Port: port, Home: fact(n.Name, factHome), OldApp: fact(n.Name, factApp),
 			PGHost: fact(n.Name, factPGHost), GPHome: fact(n.Name, factGPHome), CMDir: fact(n.Name, factCMDir), HasCM: fact(n.Name, factCM) != "",
-			Role: fact(n.Name, factRole), oldInfo: fact(n.Name, factInstalled),
+			Role: fact(n.Name, factRole),
 		}
 		s.ID, _ = strconv.Atoi(fact(n.Name, factID))
 		s.NodeID, _ = strconv.Atoi(fact(n.Name, factNodeID))
