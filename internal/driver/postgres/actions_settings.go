@@ -405,14 +405,37 @@ func (repointAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := c.restoreUpstream(ctx, m); err != nil {
 		return err
 	}
-	name := ""
-	if old != nil {
-		name = old.Name
-	}
-	if err := s.follow(ctx, name, report(t)); err != nil {
+	if err := s.followBack(ctx, old, m.Slot, report(t)); err != nil {
 		return err
 	}
 	return dropMade(ctx, t)
+}
+
+// followBack proves that a standby follows the upstream that it had, unless
+// that cannot be: a node that goes back later than the others meets a node that
+// keeps nothing for it any more. Its next step back leads it on, and the end of
+// the rollback proves where it has come to.
+func (s *site) followBack(ctx context.Context, old *site, slot string, tell func(say.Text)) error {
+	if old == nil {
+		return s.follow(ctx, "", tell)
+	}
+	serves, err := old.serves(ctx, slot)
+	if err != nil || !serves {
+		return err
+	}
+	return s.follow(ctx, old.Name, tell)
+}
+
+// serves reports whether a standby that uses that slot can stream from a node.
+func (s *site) serves(ctx context.Context, slot string) (bool, error) {
+	c, err := s.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	have, err := c.slotNames(ctx)
+	_, ok := have[slot]
+	return ok || slot == "", err
 }
 
 // nodeAt finds the node that listens there; nil when it is none of the cluster's.
