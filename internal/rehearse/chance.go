@@ -33,6 +33,7 @@ type Played struct {
 	Final     run.State
 	Processes int           // how often the tool was started
 	Took      time.Duration // on the world's clock
+	Mended    int           // how often a person had to mend the cluster before the run went on
 	Troubled  string        // the step at which the first failure was met
 	Log       *Memory
 }
@@ -165,16 +166,31 @@ func (p *player) play(ctx context.Context) error {
 			verb = []string{"commit", "rollback"}[p.rng.IntN(2)]
 		default:
 			p.out.Troubled = cmp.Or(p.out.Troubled, out.Step)
-			if failures++; failures >= 2 {
-				err = p.heal(ctx)
-			}
-			if err != nil {
+			failures++
+			if err := p.afterFailure(ctx, failures); err != nil {
 				return err
 			}
 			verb = p.after(verb)
 		}
 	}
 	return fmt.Errorf("the run does not come to an end: %s", strings.Join(p.out.Verbs, ", "))
+}
+
+// afterFailure lets time pass, or a person mend what does not mend itself.
+func (p *player) afterFailure(ctx context.Context, failures int) error {
+	patience := 2
+	if p.world.Pause > 0 {
+		patience = 4
+	}
+	switch {
+	case failures >= patience:
+	case p.world.Pause > 0:
+		return p.world.Env.Clock.Sleep(ctx, p.world.Pause)
+	default:
+		return nil
+	}
+	p.out.Mended++
+	return p.heal(ctx)
 }
 
 // after is what the operator types when a process has ended in the middle.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/journal"
@@ -29,6 +30,9 @@ type World struct {
 	Mend func() error
 	// Accept are the one-way gates the case crosses besides commit.
 	Accept []string
+	// Pause is how long the operator waits behind a failure before the next verb; 0
+	// is a hasty one, who has the cluster mended at the second failure.
+	Pause time.Duration
 	// Sim is the simulated room in which faults can be planted; nil when there is none.
 	Sim *sim.World
 }
