@@ -157,7 +157,6 @@ func decideBack(t *Trail, s *Session) Decision {
 		undone := !undoable(*step) || st.Status == Pending
 		if !undone && st.Status == Owing && s.Failed[i] {
 			left.owe(i, st.OwedBy)
-			left.oweAll(i, step)
 		}
 		held := !undone && left.holds(i, step)
 		if held {

@@ -3,11 +3,11 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
-	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -538,7 +538,7 @@ func (makeSlotsAction) Do(ctx context.Context, t driver.Target) error {
 }
 
 func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
-	if away, err := awaited(ctx, t); err != nil || away {
+	if err := awaited(ctx, t); err != nil {
 		return err
 	}
 	var m slotsMemo
@@ -548,78 +548,25 @@ func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
 	return setSlots(ctx, t, without(strings.Fields(t.Step.Args["slots"]), m.Existed), false)
 }
 
-// awaited reports whether slots are kept for a node that is away: it will need
-// their WAL to come back. The undo of the switchover drops them then.
-func awaited(ctx context.Context, t driver.Target) (bool, error) {
+// awaited is owed to the node that slots are made for while that is away: it
+// will need their WAL to come back. They go when it is back.
+func awaited(ctx context.Context, t driver.Target) error {
 	name := t.Step.Args["for"]
 	if name == "" {
-		return false, nil
+		return nil
 	}
 	s, err := siteOf(t.Env, name)
 	if err != nil {
-		return false, err
-	}
-	_, err = s.process(ctx)
-	return gone(err), nil
-}
-
-// dropMade drops the slots of those steps of "made-by" that were undone while
-// the node was away for which the slots were kept, see awaited. A step that is
-// still to be undone has a memo and drops its own.
-func dropMade(ctx context.Context, t driver.Target) error {
-	for _, id := range strings.Fields(t.Step.Args["made-by"]) {
-		maker := stepOf(t, id)
-		if maker == nil || t.MemoOf(id) != nil {
-			continue
-		}
-		if err := dropUnused(ctx, t, maker); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// dropUnused drops a step's slots but those that somebody streams through. The
-// plan names no slot that was there when it was made.
-func dropUnused(ctx context.Context, t driver.Target, maker *plan.Step) error {
-	s, err := siteOf(t.Env, maker.Node)
-	if err != nil {
 		return err
 	}
-	c, err := s.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	for _, name := range strings.Fields(maker.Args["slots"]) {
-		if err := c.dropSlot(ctx, name); err != nil && sqlState(err) != "55006" { // object_in_use
-			return err
-		}
-	}
-	return nil
-}
-
-func stepOf(t driver.Target, id string) *plan.Step {
-	for i := range t.Plan.Steps {
-		if t.Plan.Steps[i].ID == id {
-			return &t.Plan.Steps[i]
-		}
+	if _, err = s.process(ctx); gone(err) {
+		return &driver.Owed{Node: name, Err: err}
 	}
 	return nil
 }
 
 func without(all, some []string) []string {
-	var out []string
-	for _, a := range all {
-		keep := true
-		for _, s := range some {
-			keep = keep && a != s
-		}
-		if keep {
-			out = append(out, a)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(all), func(a string) bool { return slices.Contains(some, a) })
 }
 
 type dropSlotsAction struct{}

@@ -405,10 +405,7 @@ func (repointAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := c.restoreUpstream(ctx, m); err != nil {
 		return err
 	}
-	if err := s.followBack(ctx, old, m.Slot, report(t)); err != nil {
-		return err
-	}
-	return dropMade(ctx, t)
+	return s.followBack(ctx, old, m.Slot, report(t))
 }
 
 // followBack proves that a standby follows the upstream that it had, unless

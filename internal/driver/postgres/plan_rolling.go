@@ -61,14 +61,6 @@ func (b *builder) holdWAL() {
 	})
 }
 
-// holdStep is the step that holds WAL on a node, if there is one.
-func (b *builder) holdStep(n *seen) []string {
-	if !slices.Contains(b.holdsTaken, n.Name) {
-		return nil
-	}
-	return []string{n.Name + "/hold-wal"}
-}
-
 func (b *builder) releaseWAL() {
 	var nodes []*seen
 	for _, name := range b.holdsTaken {
@@ -198,7 +190,7 @@ func (b *builder) upgradePrimary() {
 		b.remarks = append(b.remarks, say.F("%s is both candidate and upstream of %s, which will stream from the new primary directly",
 			"%s 既是候选节点又是 %s 的上游，后者将直接从新主库流复制", c.Name, names(b.v.children(c.Name))))
 	}
-	sw := &swap{madeBy: b.holdStep(c), from: p, to: c, others: others, have: b.sync, want: there, below: b.appsBelow(c), id: "switchover"}
+	sw := &swap{from: p, to: c, others: others, have: b.sync, want: there, below: b.appsBelow(c), id: "switchover"}
 	b.swap(sw)
 	b.switchBinary(p)
 	b.start(p, "start", c.Name, plan.None, false)
@@ -238,7 +230,6 @@ type swap struct {
 	settled     string // step that gave to its settings for good
 	atPromotion syncNames
 	made        []string // slots made on to
-	madeBy      []string // the steps that made slots on to
 }
 
 func (b *builder) swap(s *swap) {
@@ -246,9 +237,6 @@ func (b *builder) swap(s *swap) {
 	args := map[string]string{"from": s.from.Name, "to": s.to.Name, "name": b.appOf(s.from), "others": strings.Join(nodeNames(s.others), " ")}
 	if b.usesSlots {
 		args["slot"] = slotFor(s.from)
-	}
-	if len(s.madeBy) > 0 {
-		args["made-by"] = strings.Join(s.madeBy, " ")
 	}
 	// The step counts as the old primary's, not as s.to's: when the old primary
 	// is away, the switch back is owed to it, but the present primary must get
@@ -264,19 +252,15 @@ func (b *builder) prepareSwap(s *swap) {
 	stay := b.appsBelow(s.from, append(slices.Clone(s.others), s.to)...)
 	s.relaxed = b.relaxSync(s.from, s.have, append(stay, b.appOf(s.to)), "relax-sync-switch"+s.suffix, "the switchover is under way")
 	if slots := b.slotsOn(s); len(slots) > 0 {
-		s.madeBy = append(s.madeBy, b.add(plan.Step{ID: s.to.Name + "/make-slots" + s.suffix, Kind: kindMakeSlots, Node: s.to.Name,
+		b.add(plan.Step{ID: s.to.Name + "/make-slots" + s.suffix, Kind: kindMakeSlots, Node: s.to.Name,
 			Says: say.F("make the replication slots on %s that its future standbys use: %s", "在 %s 上创建未来备库使用的复制槽：%s", s.to.Name, strings.Join(slots, ", ")),
-			Args: map[string]string{"slots": strings.Join(slots, " "), "for": s.from.Name}}))
+			Args: map[string]string{"slots": strings.Join(slots, " "), "for": s.from.Name}})
 	}
 	b.beside(s.others, func(n *seen) {
-		args := map[string]string{"upstream": s.to.Name}
-		if len(s.madeBy) > 0 {
-			args["made-by"] = strings.Join(s.madeBy, " ")
-		}
 		b.add(plan.Step{ID: n.Name + "/repoint" + s.suffix, Kind: kindRepoint, Node: n.Name,
 			Says:     say.F("let %s stream from %s, so that it follows through the switchover", "让 %s 改从 %s 流复制，使其平滑跟随主备切换", n.Name, s.to.Name),
 			Estimate: dur(2 * time.Second), Timeout: dur(n.CatchUpWait + time.Minute),
-			Args: args})
+			Args: map[string]string{"upstream": s.to.Name}})
 	})
 	here := slices.Clone(s.below)
 	for _, n := range s.others {

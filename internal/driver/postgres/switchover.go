@@ -827,8 +827,5 @@ func (p *pair) forget(ctx context.Context, m swapMemo) error {
 	if err := p.from.reach(ctx, c, alterMemo{syncSetting: m.Sync}.goals()); err != nil {
 		return err
 	}
-	if err := dropMade(ctx, p.t); ignoreGone(err) != nil {
-		return err
-	}
 	return p.from.waitWrites(ctx, c)
 }
