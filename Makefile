@@ -61,7 +61,7 @@ golden: ## rewrite what tests compare with; review the diff like code
 	done
 
 sim: ## seeded runs with faults: make sim SEEDS=20000 SEED0=7
-	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -seeds $(SEEDS) -seed0 $(SEED0)
+	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -run TestSim -seeds $(SEEDS) -seed0 $(SEED0) $(if $(CASE),-case $(CASE))
 
 soak: setup ## the real cluster's tests again and again for SOAK seconds
 	@end=$$(( $$(date +%s) + $(SOAK) )); n=0; \

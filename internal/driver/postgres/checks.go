@@ -232,6 +232,9 @@ func (a *asker) replication() (out []check.Finding) {
 		case !n.Receiver.streams():
 			out = append(out, with(a.block(n.Name, "it does not stream", "没有流复制"), "pg_stat_wal_receiver: "+statusWord(n.Receiver.Status)+"; primary_conninfo: "+n.Conninfo.shown(),
 				"look at its log; repair the replication", "查看日志并修复复制"))
+		case n.Paused:
+			out = append(out, with(a.block(n.Name, "its replay is paused, so it never catches up", "回放已暂停，无法追平"), "pg_is_wal_replay_paused: true",
+				"select pg_wal_replay_resume()", "select pg_wal_replay_resume()"))
 		case n.Lag > n.MaxLag:
 			out = append(out, with(a.block(n.Name, "it is %d MB behind", "落后 %d MB", n.Lag>>20), fmt.Sprintf("replayed %s; limit %d MB (max_lag)", n.ID.Replayed, n.MaxLag>>20),
 				"wait until it has caught up", "等待其追平"))

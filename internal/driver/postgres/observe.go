@@ -65,6 +65,7 @@ type seen struct {
 	Conninfo  conninfo // without password
 	InfoFrom  setting  // where primary_conninfo stands
 	Receiver  receiver
+	Paused    bool // somebody has paused its replay
 	Senders   []sender
 	Slots     []slot
 	Upstream  string // node; "" unknown or none
@@ -389,6 +390,11 @@ func (s *site) lookServer(ctx context.Context, n *seen) error {
 	n.Conninfo = ci.without("password", "sslpassword")
 	if n.Receiver, err = c.receiver(ctx); err != nil {
 		return err
+	}
+	if n.ID.Recovery {
+		if n.Paused, err = c.replayPaused(ctx); err != nil {
+			return err
+		}
 	}
 	if n.Senders, err = c.senders(ctx); err != nil {
 		return err

@@ -184,6 +184,7 @@ func TestChecksNotice(t *testing.T) {
 		"no link":                            {"layout", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Link, v.Nodes[1].Installed = "", "" }},
 		"a known-bad release":                {"target", check.Block, func(v *view, r *plan.Request) { r.To = "15.9"; v.each(func(n *seen) { n.ID.Version = "15.8" }) }},
 		"a major upgrade":                    {"target", check.Block, func(_ *view, r *plan.Request) { r.To = "16.4" }},
+		"a standby whose replay is paused":   {"replication", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Paused = true }},
 		"a standby that does not stream":     {"replication", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Receiver = receiver{} }},
 		"a standby that lags":                {"replication", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Lag = 1 << 30 }},
 		"an upstream outside":                {"upstream", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Upstream = "" }},

@@ -243,6 +243,13 @@ func (c *conn) currentLSN(ctx context.Context) (lsn, error) {
 	return parseLSN(v)
 }
 
+// replayPaused reports whether somebody has paused a standby's replay
+// (PostgreSQL manual, 9.27.4). What it receives meanwhile is not replayed.
+func (c *conn) replayPaused(ctx context.Context) (bool, error) {
+	r, err := c.row(ctx, 1, "replay-paused", `select pg_is_wal_replay_paused()::text`)
+	return err == nil && yes(r[0]), err
+}
+
 // positions are what a standby has received and replayed.
 func (c *conn) positions(ctx context.Context) (received, replayed lsn, err error) {
 	r, err := c.row(ctx, 2, "positions", `select coalesce(pg_last_wal_receive_lsn()::text, ''), coalesce(pg_last_wal_replay_lsn()::text, '')`)

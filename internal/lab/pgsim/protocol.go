@@ -147,6 +147,7 @@ var statements = map[string]func(statement) answer{
 	"checkpoint":            statement.checkpoint,
 	"current-lsn":           statement.currentLSN,
 	"positions":             statement.positions,
+	"replay-paused":         func(s statement) answer { return one(boolText(s.n.frozen)) },
 	"promote-if":            statement.promoteIf,
 	"promoting":             statement.promoting,
 	"nudge":                 statement.nudge,
