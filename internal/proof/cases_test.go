@@ -198,7 +198,7 @@ func (c damengCase) open(uint64) (rehearse.World, error) {
 		l.Write()
 	}
 	return rehearse.World{
-		Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) },
+		Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) }, Mend: l.Mend,
 		Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
 			Secret: func(string, string) (string, error) { return damenglab.DefaultPassword, nil }},
 		Request: plan.Request{To: c.to, Mode: c.mode, Packages: []string{filepath.Join(packages, "dameng-"+c.to+".tar.gz")}},

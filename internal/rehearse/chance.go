@@ -71,6 +71,8 @@ type player struct {
 	rng   *rand.Rand
 	out   *Played
 	death *Death // of the process that is started next
+	// closed: a rollback was refused behind a one-way gate, and nobody asks for it again.
+	closed bool
 }
 
 // plant chooses one or two things that will go wrong.
@@ -153,7 +155,7 @@ func (p *player) play(ctx context.Context) error {
 			// The way back is closed behind a one-way gate: only forward is left.
 			var no *say.Problem
 			if verb == "rollback" && errors.As(err, &no) {
-				verb = "resume"
+				verb, p.closed = "resume", true
 				continue
 			}
 			return fmt.Errorf("%s: %w", verb, err)
@@ -163,7 +165,9 @@ func (p *player) play(ctx context.Context) error {
 			p.out.Final = out.State
 			return nil
 		case out.State == run.Upgraded:
-			verb = []string{"commit", "rollback"}[p.rng.IntN(2)]
+			if verb = []string{"commit", "rollback"}[p.rng.IntN(2)]; p.closed {
+				verb = "commit"
+			}
 		default:
 			p.out.Troubled = cmp.Or(p.out.Troubled, out.Step)
 			failures++
@@ -198,7 +202,7 @@ func (p *player) after(verb string) string {
 	if verb == "rollback" || verb == "commit" {
 		return verb
 	}
-	if p.rng.IntN(10) < 3 {
+	if p.rng.IntN(10) < 3 && !p.closed {
 		return "rollback"
 	}
 	return "resume"

@@ -159,7 +159,7 @@ var deeds = map[string]deed{
 	"adopt-standby":   {probe: adoptProbe, do: adoptDo},
 	"huge":            {prepare: hugePrepare, probe: hugeProbe, do: hugeDo, undo: hugeUndo},
 	"init-dcr":        {probe: dcrProbe, do: dcrDo},
-	"wait-open":       {do: waitOpen},
+	"wait-open":       {probe: waitOpenProbe, do: waitOpen, undo: waitOpenUndo},
 	"stop-node":       {prepare: nodeWas, probe: stopNodeProbe, do: stopNodeDo, undo: stopNodeUndo},
 	"stop-css-first":  {probe: sharedDownProbe, do: sharedDown, undo: sharedUp},
 	"start-node":      {probe: startNodeProbe, do: startNodeDo, undo: startNodeUndo},
@@ -204,6 +204,11 @@ func helperStop(tool, setting string) deed {
 			if err := k.memo(&was); err != nil || !was.Active && !k.wellBefore(k.n) {
 				return err
 			}
+			if tool == "dmwatcher" {
+				if err := k.reviveOld(ctx, k.n); err != nil {
+					return err
+				}
+			}
 			if err := k.n.startUnit(ctx, k.n.set[setting]); err != nil {
 				return err
 			}
@@ -222,6 +227,11 @@ func helperStart(tool, setting string) deed {
 			return standing(err, up)
 		},
 		do: func(ctx context.Context, k *task) error {
+			if tool == "dmwatcher" {
+				if err := k.reviveAll(ctx, []*node{k.n}, false); err != nil {
+					return err
+				}
+			}
 			if err := k.n.startUnit(ctx, k.n.set[setting]); err != nil {
 				return err
 			}
@@ -309,7 +319,35 @@ func stopServerDo(ctx context.Context, k *task) error {
 	if up, _, err := k.m.running(ctx); err != nil || up == 0 {
 		return err
 	}
+	if k.leavesOld() {
+		if err := k.isOpen(ctx); err != nil {
+			return err
+		}
+	}
 	return k.m.stop(ctx, k.report)
+}
+
+// leavesOld reports whether this is the exit of the old software before the
+// rollback segment or the page format changes, and not that of the new one
+// later on. For the redo log the manual does not ask it.
+func (k *task) leavesOld() bool {
+	return (k.crosses("E2") || k.crosses("E3")) && strings.HasSuffix(k.Step.ID, "/stop-server")
+}
+
+// isOpen requires that the member is OPEN before it is closed (DM-060, DM-070):
+// one that was started again after a loss of power may stand in MOUNT.
+func (k *task) isOpen(ctx context.Context) error {
+	for _, n := range k.m.nodes {
+		in, err := n.look(ctx)
+		if err != nil {
+			return err
+		}
+		if in.Up && in.Status != "OPEN" {
+			return problem(n.name, say.F("it is %s; every database must be OPEN before it is closed for the upgrade (DM-060, DM-070)", "当前为 %s；为升级而关闭之前，所有数据库必须为 OPEN（DM-060、DM-070）", in.Status),
+				say.F("shiplift rollback: the watchers open it again; then a new plan", "shiplift rollback：守护进程会重新打开数据库；然后重新制定计划"))
+		}
+	}
+	return nil
 }
 
 // noWatchers proves that no dmwatcher is left that would start a server again.
@@ -369,6 +407,11 @@ func stopServerUndo(ctx context.Context, k *task) error {
 	if err := k.memo(&was); err != nil || !was.Up && !k.wellBefore(k.n) {
 		return err
 	}
+	for _, n := range k.m.nodes {
+		if err := k.isBack(ctx, n); err != nil {
+			return err
+		}
+	}
 	if err := k.m.start(ctx, release.Version{}, "", k.report); err != nil {
 		return err
 	}
@@ -381,6 +424,11 @@ func stopServerUndo(ctx context.Context, k *task) error {
 // start starts every node of a member and waits until it answers. want is the
 // state it must be in; "" any. A zero release is not compared.
 func (m *member) start(ctx context.Context, v release.Version, want string, report func(say.Text)) error {
+	for _, n := range m.nodes {
+		if err := n.startUnder(ctx); err != nil {
+			return err
+		}
+	}
 	for _, n := range m.nodes {
 		if err := n.startServer(ctx); err != nil {
 			return err

@@ -377,9 +377,9 @@ func coldOf(dir, to string) string { return dir + ".cold-" + to }
 
 // mark says that the new software was started on a member: its cold copy has
 // to be put back on the way home.
-func (k *task) mark() string {
-	return k.n.file("touched-" + k.m.name + "-" + k.arg("to"))
-}
+func (k *task) mark() string { return k.m.touchedMark(k.arg("to")) }
+
+func (m *member) touchedMark(to string) string { return m.first().file("touched-" + m.name + "-" + to) }
 
 // touched writes the mark before the first start that changes a format.
 func (k *task) touched(ctx context.Context) error {

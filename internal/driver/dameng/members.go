@@ -405,17 +405,43 @@ func (k *task) makeStandby(ctx context.Context) error {
 
 // settle waits on the way back until every member that was up is open again.
 func (k *task) settle(ctx context.Context) error {
+	for _, n := range k.s.nodes {
+		if k.wellBefore(n) {
+			if err := k.reviveOld(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
 	return k.n.waitFor(ctx, say.F("every database is OPEN again", "所有数据库恢复 OPEN"), k.n.settleTime()+k.n.openTime(), "shiplift status", k.report, func(ctx context.Context) (wait.Look, error) {
 		return k.s.lookOpen(ctx, false)
 	})
 }
 
+// waited is the mark that all was open: the step is one that changes something,
+// since it may start a server again.
+func (k *task) waited() string { return k.markOf(k.n, "all-open") }
+
+func waitOpenProbe(ctx context.Context, k *task) (driver.Standing, error) {
+	done, err := k.n.exists(ctx, k.waited())
+	return standing(err, done)
+}
+
+func waitOpenUndo(ctx context.Context, k *task) error {
+	return k.n.change(ctx, "rm", "-f", k.waited())
+}
+
 // waitOpen is the end of every runbook (DM-043, DM-063).
 func waitOpen(ctx context.Context, k *task) error {
+	if err := k.reviveAll(ctx, k.s.nodes, true); err != nil {
+		return err
+	}
 	err := k.n.waitFor(ctx, say.F("every database is OPEN", "所有数据库 OPEN"), k.n.settleTime()+k.n.openTime(), "shiplift status", k.report, func(ctx context.Context) (wait.Look, error) {
 		return k.s.lookOpen(ctx, k.s.topology.watched())
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return k.setMark(ctx, k.n, k.waited(), "")
 }
 
 // lookOpen counts the nodes that are not open, and archives to standbys that

@@ -350,8 +350,7 @@ func (b *builder) bringUp() {
 			return say.F("Start dmwatcher on %s", "启动 %s 上的 dmwatcher", n.name)
 		})...)
 	}
-	wait := b.step(b.primary.first(), "wait-open", "wait-open", "DM-043 DM-063", say.F("Wait until every database is OPEN and its archive VALID", "等待所有数据库 OPEN、归档 VALID"))
-	wait.Class = plan.ReadOnly
+	wait := b.step(b.primary.first(), "wait-open", "wait-open", "DM-043 DM-063", say.F("Wait until every database is OPEN and its archive VALID; start again what has died, where that is safe", "等待所有数据库 OPEN、归档 VALID；若有实例异常退出且规则允许，则重新启动"))
 	wait.Timeout = minutes(30)
 	b.stage(wait)
 	b.down = false
@@ -391,7 +390,6 @@ func (b *builder) rolling() error {
 		b.rollNode(n)
 	}
 	wait := b.step(b.primary.first(), "wait-open", "wait-open", "DM-093", say.F("Wait until every node is OPEN", "等待所有节点 OPEN"))
-	wait.Class = plan.ReadOnly
 	b.stage(wait)
 	return nil
 }

@@ -63,12 +63,21 @@ func lines(text string) []string {
 // unit calls what the services were started with: what one of systemctl and the
 // vendor's script started, the other neither sees nor stops (spec/dameng.md 4.3).
 func (n *node) unit(ctx context.Context, verb, service string, limit time.Duration) (string, error) {
-	argv := append(strings.Fields(n.or("systemctl", "systemctl")), verb, service)
-	if n.set["services"] == "script" {
-		argv = []string{n.bin(service), verb}
-	}
-	c := host.Cmd{Argv: argv, Timeout: limit}
+	c := host.Cmd{Argv: n.unitWords(verb, service), Timeout: limit}
 	return n.run(ctx, c)
+}
+
+// unitWords is the command that starts or stops a service.
+func (n *node) unitWords(verb, service string) []string {
+	if n.set["services"] == "script" {
+		return []string{n.bin(service), verb}
+	}
+	return append(strings.Fields(n.or("systemctl", "systemctl")), verb, service)
+}
+
+// command is the same as a person types it.
+func (n *node) command(verb, service string) string {
+	return strings.Join(n.unitWords(verb, service), " ")
 }
 
 // active reports whether a service runs, as its manager sees it.

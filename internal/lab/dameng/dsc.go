@@ -53,8 +53,9 @@ func registerDSC(w *sim.World) {
 	}{{"dmwatcher", "DmWatcherService"}, {"dmmonitor", "DmMonitorService"}, {"dmcss", "DmCSSService"}, {"dmasmsvr", "DmASMSvrService"}} {
 		kind := k.kind
 		w.RegisterService(kind, sim.ServiceKind{Start: startHelper, Stop: stopHelper})
-		w.RegisterProc(kind, sim.ProcKind{Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, _ string) {
+		w.RegisterProc(kind, sim.ProcKind{Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, sig string) {
 			r, s := siteOf(w, m)
+			r.wentDark(s.Name, p.Kind, sig)
 			if in := r.helpers(p.Kind); in[s.Name] != nil && in[s.Name].PID == p.PID {
 				delete(in, s.Name)
 				unitGone(m, s.unit(unitOf[p.Kind]), false)
@@ -100,6 +101,7 @@ func (r *room) startHelper(w *sim.World, s *site, kind string) string {
 	p := w.Machine(s.Name).Spawn(sim.Proc{Kind: kind, User: osUser, Exe: s.Home + "/bin/" + kind,
 		Argv: []string{s.Home + "/bin/" + kind, s.ini(kind + ".ini")}, Cwd: s.Home + "/bin"})
 	in[s.Name] = &helper{Release: release, PID: p.PID, Since: w.Time()}
+	r.litAgain(s.Name, kind)
 	return ""
 }
 

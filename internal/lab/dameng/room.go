@@ -68,10 +68,12 @@ type room struct {
 	css     map[string]*helper
 	asm     map[string]*helper
 	votes   map[string]vote
-	dcr     map[string]string // per member: which release made the DCR disk
-	asmFile map[string]string // files on shared disks
-	taint   map[string]bool   // members whose next exit is not clean
-	lag     map[string]bool   // members that never catch up
+	dcr     map[string]string   // per member: which release made the DCR disk
+	asmFile map[string]string   // files on shared disks
+	taint   map[string]bool     // members whose next exit is not clean
+	lag     map[string]bool     // members that never catch up
+	exited  map[string]bool     // nodes whose server was stopped and did not die
+	dark    map[string][]string // per node: kinds of processes that went with the power
 	damage  []Damage
 	acked   int
 	magic   int64
@@ -87,6 +89,10 @@ func (r *room) Clone() sim.State {
 	c.watch, c.monitor, c.css, c.asm = cloned(r.watch), cloned(r.monitor), cloned(r.css), cloned(r.asm)
 	c.votes, c.dcr, c.asmFile = maps.Clone(r.votes), maps.Clone(r.dcr), maps.Clone(r.asmFile)
 	c.taint, c.lag = maps.Clone(r.taint), maps.Clone(r.lag)
+	c.exited, c.dark = maps.Clone(r.exited), maps.Clone(r.dark)
+	for n, kinds := range c.dark {
+		c.dark[n] = slices.Clone(kinds)
+	}
 	c.damage = slices.Clone(r.damage)
 	return &c
 }
@@ -315,7 +321,9 @@ func (r *room) watcherTick(w *sim.World, s *site) {
 			return
 		}
 		release := r.installed(w, s)
-		if why := r.start(w, s, release, "watcher", false); why == "" {
+		// To start again what died is what a watcher is for; what was stopped must stay down.
+		stopped := r.exited[s.Name]
+		if why := r.start(w, s, release, "watcher", false); why == "" && stopped {
 			r.hurt("DM-026", s.Name, "dmwatcher was alive and started the server again")
 		}
 		h.Since = w.Time()

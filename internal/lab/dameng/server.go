@@ -65,6 +65,7 @@ func (r *room) start(w *sim.World, s *site, release, channel string, mount bool)
 		Argv: []string{s.Home + "/bin/dmserver", "path=" + s.ini("dm.ini"), "-noconsole"}, Cwd: s.Home + "/bin"})
 	sv.PID = p.PID
 	r.servers[s.Name] = sv
+	r.litAgain(s.Name, "dmserver")
 	r.log(w, s, "SYSTEM IS READY.")
 	if sv.State == "OPEN" {
 		sv.State = "MOUNT"
@@ -313,12 +314,13 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 		r.replay(w, s.Member, l) // an exit ships the last packages to the standbys that run
 	}
 	delete(r.servers, s.Name)
+	r.exited[s.Name] = clean
 	m := w.Machine(s.Name)
 	m.End(sv.PID)
 	if l == nil {
 		return
 	}
-	if r.shared(s.Member) && r.asm[s.Name] == nil {
+	if clean && r.shared(s.Member) && r.asm[s.Name] == nil {
 		r.hurt("DM-095", s.Name, "dmasmsvr was stopped before dmserver")
 		clean = false
 	}
@@ -391,8 +393,9 @@ func registerServer(w *sim.World) {
 			unitGone(m, s.unit("DmService"), clean)
 			return true
 		},
-		Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, _ string) {
+		Exit: func(w *sim.World, m *sim.Machine, p *sim.Proc, sig string) {
 			r, s := roomOf(w), roomOf(w).sites[m.Name()]
+			r.wentDark(s.Name, p.Kind, sig)
 			if sv := r.servers[s.Name]; sv != nil && sv.PID == p.PID {
 				r.kill(w, s)
 				unitGone(m, s.unit("DmService"), false)

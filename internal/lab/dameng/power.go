@@ -1,0 +1,48 @@
+package dameng
+
+import (
+	"slices"
+
+	"github.com/shiplift/shiplift/internal/lab/sim"
+)
+
+// wentDark notes what a machine loses with its power.
+func (r *room) wentDark(node, kind, sig string) {
+	if sig == "power" && !slices.Contains(r.dark[node], kind) {
+		r.dark[node] = append(slices.Clone(r.dark[node]), kind)
+	}
+}
+
+// litAgain forgets it: somebody has started it since.
+func (r *room) litAgain(node, kind string) {
+	r.dark[node] = slices.DeleteFunc(slices.Clone(r.dark[node]), func(k string) bool { return k == kind })
+}
+
+// bootOrder is the order in which services of a node come up.
+var bootOrder = []string{"dmcss", "dmasmsvr", "dmserver", "dmwatcher", "dmmonitor"}
+
+// Mend does what a machine's own start-up, or a person, does after the power
+// was lost: it starts the services that ran, and those only. What was stopped
+// before stays down.
+func (l *Lab) Mend() error {
+	l.World.With(func() {
+		r := roomOf(l.World)
+		for _, kind := range bootOrder {
+			for _, n := range r.order {
+				m := l.World.Machine(n)
+				if m.Up() && slices.Contains(r.dark[n], kind) {
+					_ = m.StartService(r.unitOf(m, kind)) // as at a boot, only systemctl tells of a failure
+				}
+			}
+		}
+	})
+	return nil
+}
+
+func (r *room) unitOf(m *sim.Machine, kind string) *sim.Service {
+	unit := "DmService"
+	if u, ok := unitOf[kind]; ok {
+		unit = u
+	}
+	return m.Service(r.sites[m.Name()].unit(unit))
+}
