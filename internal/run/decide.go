@@ -155,17 +155,18 @@ func decideBack(t *Trail, s *Session) Decision {
 	for i := len(t.Steps) - 1; i >= 0; i-- {
 		step, st := &t.Plan.Steps[i], &t.Steps[i]
 		undone := !undoable(*step) || st.Status == Pending
-		if !undone && st.Status == Owing && s.Failed[i] {
+		// What another node owes is left alone by this process: it would be tried for ever.
+		owing := !undone && st.Status == Owing && s.Failed[i]
+		if owing {
 			left.owe(i, st.OwedBy)
 		}
 		held := !undone && left.holds(i, step)
 		if held {
 			left.oweAll(i, step)
 		}
-		if blocked[i] || !undone && !held {
-			for _, need := range t.needs[i] {
-				blocked[need] = true
-			}
+		held = held || owing
+		for _, need := range t.needs[i] {
+			blocked[need] = blocked[need] || blocked[i] || !undone && !held
 		}
 		left.pass(i, t.needs[i])
 		open = open || !undone
