@@ -40,7 +40,7 @@ type app struct {
 // help. A verb that is added needs one line here.
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
-		a.inventoryVerb(), a.pathVerb(), a.checkVerb(), a.planVerb(), a.applyVerb(), a.statusVerb(),
+		a.inventoryVerb(), a.pathVerb(), a.checkVerb(), a.planVerb(), a.rehearseVerb(), a.applyVerb(), a.statusVerb(),
 		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.reportVerb(),
 		a.labVerb(), a.demoVerb(), a.completionVerb(), a.versionVerb(),
 		a.exitCodesTopic(), a.driversTopic(),

@@ -272,6 +272,7 @@ func prefix(a, b []record) bool {
 // pump lets WAL flow down the chains, and looks for what must never be.
 func (r *room) pump(w *sim.World) {
 	for range r.order {
+		moved := false
 		for _, name := range r.order {
 			n := r.nodes[name]
 			if n.frozen || n.promoting {
@@ -280,8 +281,11 @@ func (r *room) pump(w *sim.World) {
 			if u := r.upstream(w, n); u != nil && len(u.wal) > len(n.wal) {
 				// Records never change, so the standby shares them; its own first
 				// record after a promotion makes a copy.
-				n.wal = u.wal[:len(u.wal):len(u.wal)]
+				n.wal, moved = u.wal[:len(u.wal):len(u.wal)], true
 			}
+		}
+		if !moved {
+			break
 		}
 	}
 	for _, name := range r.order {

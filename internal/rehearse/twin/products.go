@@ -1,6 +1,8 @@
 package twin
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver/mogdb"
 	"github.com/shiplift/shiplift/internal/driver/opengauss"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
+	"github.com/shiplift/shiplift/internal/host"
 	damenglab "github.com/shiplift/shiplift/internal/lab/dameng"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	gbaselab "github.com/shiplift/shiplift/internal/lab/gbase8a"
@@ -108,7 +111,7 @@ func gaussTwin(s *sight) (*model, error) {
 				d = mogdb.New()
 			}
 			return &site{World: rehearse.World{
-				Driver: d, Sim: w, Truth: func() error { return gaussTruth(l, s.plan.Request.Mode) }, Request: plan.Request{Packages: files},
+				Driver: d, Sim: w, Mend: func() error { return gaussMend(l) }, Truth: func() error { return gaussTruth(l, s.plan.Request.Mode) }, Request: plan.Request{Packages: files},
 				Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: w, Serial: true},
 			}}, nil
 		},
@@ -134,6 +137,33 @@ func gaussPackages(s *sight, f gauss.Flavor) ([]string, error) {
 		return files[1:], nil
 	}
 	return files[:1], nil
+}
+
+// gaussMend starts what fell with its machine, as a person does where no
+// cluster manager does it: as standbys of the primary that is there, otherwise
+// the one that has most as the primary.
+func gaussMend(l *gauss.Lab) error {
+	if l.Options.CM {
+		return nil
+	}
+	nodes := l.Nodes()
+	slices.SortStableFunc(nodes, func(a, b gauss.Node) int { return cmp.Compare(b.LSN, a.LSN) })
+	for _, n := range nodes {
+		if n.Running != "" {
+			continue
+		}
+		mode := "standby"
+		if l.Primary() == "" {
+			mode = "primary"
+		}
+		inv := l.Inventory()
+		node, _ := inv.Node(n.Name)
+		start := host.Sourced(l.Options.Profile(), host.Change("gs_ctl", "start", "-D", node.Settings["data"], "-M", mode))
+		if _, err := l.World.Machine(n.Name).Run(context.Background(), start); err != nil {
+			return fmt.Errorf("a person starts %s: %w", n.Name, err)
+		}
+	}
+	return nil
 }
 
 func gaussTruth(l *gauss.Lab, mode string) error {

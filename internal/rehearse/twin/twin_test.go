@@ -1,6 +1,7 @@
 package twin_test
 
 import (
+	"flag"
 	"strings"
 	"testing"
 
@@ -21,6 +22,8 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse/twin"
 )
+
+var runs = flag.Int("runs", 4, "rehearsed runs of each twin")
 
 // user is somebody's cluster with the plan they made for it.
 type user struct {
@@ -160,7 +163,7 @@ func TestTwinsDrawTheUsersPlan(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res, err := tw.Rehearse(t.Context(), 4, 1)
+			res, err := tw.Rehearse(t.Context(), *runs, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
