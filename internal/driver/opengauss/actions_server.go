@@ -109,6 +109,9 @@ func (r *room) startServer(ctx context.Context, s *site, role string) error {
 			return &say.Problem{Place: s.Name, Text: say.F("%s is the primary now: %s is not started as a second one", "当前主库为 %s：不会将 %s 启动为第二个主库", other.Name, s.Name),
 				Next: say.F("shiplift status", "shiplift status")}
 		}
+		if err := r.proveLast(ctx, s, r.Undoing); err != nil {
+			return err
+		}
 	}
 	argv := []string{"gs_ctl", "start", "-D", s.Data, "-t", "600"}
 	if role != "" {
@@ -247,6 +250,29 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	if role == "standby" && !s.HasCM {
+		// It may have become the primary and fallen: started as a standby, nobody
+		// would know any more who was it last.
+		if ruled, err := s.ruled(ctx); err != nil {
+			return err
+		} else if ruled {
+			if err := r.revive(ctx); err != nil {
+				return err
+			}
+			p, err := r.primary(ctx)
+			if err != nil {
+				return err
+			}
+			switch p {
+			case s:
+				role = "primary"
+			case nil:
+				return &say.Problem{Place: s.Name,
+					Text: say.F("it was the primary when it ran last, and nobody is it now: it is not started as a standby, since not every node answers", "该节点上次运行时是主库，目前没有主库；由于并非所有节点都有应答，不会将其以备库启动"),
+					Next: say.F("bring the nodes that do not answer back, then: shiplift rollback", "恢复没有应答的节点，然后执行：shiplift rollback")}
+			}
+		}
+	}
 	return r.launch(ctx, s, role)
 }
 
@@ -313,6 +339,9 @@ func (startAction) Undo(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if err := r.catchCatalogue(ctx, s); err != nil {
+		return err
+	}
+	if err := r.abdicate(ctx, s); err != nil {
 		return err
 	}
 	return s.halt(ctx)

@@ -124,8 +124,8 @@ func (a *asker) dataDirectory(ctx context.Context) ([]check.Finding, error) {
 	})
 }
 
-func (n *seen) sizeKB(ctx context.Context, dir string) (int64, error) {
-	res, err := n.Host.Run(ctx, host.Read("du", "-sk", dir+"/"))
+func (s *seen) sizeKB(ctx context.Context, dir string) (int64, error) {
+	res, err := s.Host.Run(ctx, host.Read("du", "-sk", dir+"/"))
 	if err != nil {
 		return 0, err
 	}

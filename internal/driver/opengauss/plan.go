@@ -178,7 +178,7 @@ func (b *builder) syncTo(n *seen) bool {
 	})
 }
 
-func (b *builder) add(s plan.Step) string {
+func (b *builder) add(s plan.Step) {
 	if s.Phase == "" {
 		s.Phase = plan.Apply
 	}
@@ -204,7 +204,6 @@ func (b *builder) add(s plan.Step) string {
 	s.Needs = b.after
 	b.steps = append(b.steps, s)
 	b.after = []string{s.ID}
-	return s.ID
 }
 
 // args are what every action needs to know.

@@ -112,6 +112,9 @@ func (r *room) revive(ctx context.Context) error {
 			was = append(was, r.Sites[i])
 		}
 	}
+	if len(was) > 1 {
+		return doubtful(was[0], was[1])
+	}
 	if len(was) != 1 {
 		return nil
 	}
@@ -307,6 +310,9 @@ func (r *room) promote(ctx context.Context, was, other *site) error {
 		if h.Process != gaussdb.Running {
 			return &say.Problem{Place: s.Name, Text: say.F("no node is primary, and the server of %s does not run", "没有主库，且 %s 的服务未运行", s.Name), Next: say.F("shiplift status", "shiplift status")}
 		}
+	}
+	if err := r.proveLast(ctx, was, false); err != nil {
+		return err
 	}
 	a, err := was.tool(ctx, 2*time.Minute, "gs_ctl", "failover", "-D", was.Data)
 	if err != nil {

@@ -201,7 +201,7 @@ func stride(own int) int {
 	if *every > 0 {
 		return *every
 	}
-	return own
+	return 3 * own
 }
 
 // TestConform drives every step alone through its life and kills the tool in

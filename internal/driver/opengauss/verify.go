@@ -116,13 +116,13 @@ func (v *view) standbysOf(p *seen) int {
 }
 
 // proveFrozen reports the four settings that must stay as they were.
-func (n *seen) proveFrozen(p *plan.Plan) []check.Finding {
+func (s *seen) proveFrozen(p *plan.Plan) []check.Finding {
 	fact := factsOf(p)
 	var fs []check.Finding
 	for _, name := range frozen {
-		if was := fact(n.Name, name); was != "" && n.Settings[name] != "" && was != n.Settings[name] {
-			fs = append(fs, finding("frozen-settings", check.Block, n.Name,
-				say.F("%s was %s when the upgrade began and is %s now: a rollback could not start the instance", "%s 在升级开始时为 %s，现在为 %s：回滚时实例可能无法启动", name, was, n.Settings[name]), name))
+		if was := fact(s.Name, name); was != "" && s.Settings[name] != "" && was != s.Settings[name] {
+			fs = append(fs, finding("frozen-settings", check.Block, s.Name,
+				say.F("%s was %s when the upgrade began and is %s now: a rollback could not start the instance", "%s 在升级开始时为 %s，现在为 %s：回滚时实例可能无法启动", name, was, s.Settings[name]), name))
 		}
 	}
 	return fs
@@ -164,10 +164,10 @@ func (v *view) proveSQL(ctx context.Context, env driver.Env) []check.Finding {
 	return fs
 }
 
-func (n *seen) reads(ctx context.Context, env driver.Env, token string) error {
-	spec := wait.Spec{What: say.F("%s shows the row", "%s 可读到该行", n.Name), Node: n.Name, Deadline: 30 * time.Second, Every: 200 * time.Millisecond}
+func (s *seen) reads(ctx context.Context, env driver.Env, token string) error {
+	spec := wait.Spec{What: say.F("%s shows the row", "%s 可读到该行", s.Name), Node: s.Name, Deadline: 30 * time.Second, Every: 200 * time.Millisecond}
 	return wait.For(ctx, env.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
-		rows, err := n.site.SQL(ctx, n.Port, "postgres", "select * from "+probeTable)
+		rows, err := s.site.SQL(ctx, s.Port, "postgres", "select * from "+probeTable)
 		if err != nil {
 			if strings.Contains(err.Error(), "does not exist") { // not there yet
 				return wait.Look{}, nil

@@ -1,0 +1,99 @@
+package opengauss_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/lab/gauss"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// upTo applies a run until it would begin the step.
+func upTo(ctx context.Context, s *rehearse.Story, step string) (run.Outcome, error) {
+	trail, err := run.Fold(s.Plan, s.Log.Records)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	r := &run.Runner{Driver: s.World.Driver, Env: s.World.Env, Log: s.Log, Trail: trail,
+		Options: run.Options{Verb: "apply", Accept: s.World.Accept, Parallel: 1, Until: step}}
+	return r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
+}
+
+// TestFailoverThenBack lets somebody else move the primary before each step,
+// and takes the run back: what was acknowledged by then and since stays (I4).
+// A rollback that cannot be proven to keep it stops for a person.
+func TestFailoverThenBack(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]opt{
+		"big rolling":   cases["big rolling"],
+		"small rolling": cases["small rolling"],
+		"two nodes":     {Options: gauss.Options{Nodes: 2, Load: true}, to: "5.0.3"},
+		"cascade":       cases["cascade"],
+		"with CM":       cases["big rolling with CM"],
+		"in place":      {Options: gauss.Options{Load: true}, to: "5.0.3", mode: "inplace"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, base := o.open(t)
+			first, err := rehearse.Begin(t.Context(), open(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range first.Plan.Steps {
+				if step.Phase != plan.Apply || step.Kind == plan.GateKind || strings.HasSuffix(step.ID, "/copy") {
+					continue
+				}
+				failoverThenBack(t, open, base, step.ID)
+			}
+		})
+	}
+}
+
+func failoverThenBack(t *testing.T, open func(testing.TB) rehearse.World, base *gauss.Lab, step string) {
+	t.Helper()
+	w := open(t)
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := upTo(t.Context(), s, step); err != nil || out.Step != step && out.Gate != step {
+		t.Fatalf("until %s: %+v, %v", step, out, err)
+	}
+	_ = w.Env.Clock.Sleep(t.Context(), 5*time.Second)
+	w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + 1})
+	var out run.Outcome
+	for range 3 {
+		if out, err = s.Work(t.Context(), "rollback", nil); err != nil {
+			t.Fatal(err)
+		}
+		if out.State == run.RolledBack {
+			break
+		}
+		_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+	}
+	lab := base.Of(w.Sim)
+	for _, d := range lab.Truth().Damage {
+		switch d.Rule {
+		case "DIVERGED", "M17", "M21":
+			t.Errorf("failover before %s: %s", step, d)
+		}
+	}
+	if lost := lab.Truth().Lost; lost > 0 {
+		t.Errorf("failover before %s: %d bytes of acknowledged writes are lost", step, lost)
+	}
+	if out.State != run.RolledBack {
+		t.Logf("failover before %s: %s at %s: %s", step, out.State, out.Step, out.Why.EN)
+		return
+	}
+	for _, n := range lab.Nodes() {
+		if n.Running != s.Plan.From {
+			t.Errorf("failover before %s: %s runs %q behind the rollback", step, n.Name, n.Running)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package opengauss
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/gaussdb"
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// The primary may move in the middle of a run: somebody's failover. Who was the
+// primary in the plan may then lack what the new one has acknowledged. Two
+// things keep that (I4): a server that is the primary is never stopped on the
+// way back before its role was handed over in order, to a standby that follows
+// it; and no server is started or promoted as the primary while another one was
+// it, by the mode that each server writes into postmaster.opts at every change.
+
+// planned is the node that is the primary at a step, as the plan has it.
+func (r *room) planned() string {
+	name := ""
+	for _, s := range r.Sites {
+		if s.Role == "primary" {
+			name = s.Name
+		}
+	}
+	for _, s := range r.Plan.Steps {
+		if s.ID == r.Step.ID {
+			break
+		}
+		if s.Kind == kindSwitchover {
+			name = s.Args["to"]
+		}
+	}
+	return name
+}
+
+// abdicate lets a server that became the primary by somebody's failover hand
+// the role over before it is stopped. What it has acknowledged goes along.
+func (r *room) abdicate(ctx context.Context, s *site) error {
+	if !r.Undoing || len(r.Sites) < 2 || r.planned() == s.Name {
+		return nil
+	}
+	p, err := r.primary(ctx)
+	if err != nil || p != s {
+		return err
+	}
+	var gone error
+	for _, to := range r.heirs(s) {
+		h, err := to.Query(ctx, to.Data)
+		if err == nil && to.Name != r.planned() && (h.Role != gaussdb.RoleStandby || !h.Healthy()) {
+			continue
+		}
+		if err == nil {
+			report(r.Target)(say.F("%s has become the primary meanwhile: it hands the role over to %s before it is stopped", "%s 在此期间已成为主库：停止之前先将角色交给 %s", s.Name, to.Name))
+			err = r.handOver(ctx, s, to)
+		}
+		if err == nil {
+			return nil
+		}
+		if u := (*host.UnreachableError)(nil); !errors.As(err, &u) {
+			return err
+		}
+		gone = errors.Join(gone, err)
+	}
+	return &say.Problem{Place: s.Name, Err: gone,
+		Text: say.F("it has become the primary meanwhile, and no other node can take the role: it is not stopped, what it has acknowledged would be lost", "该节点在此期间已成为主库，且没有其他节点可以接任：不会停止它，否则其已确认的写入会丢失"),
+		Next: say.F("let a standby follow it (gs_ctl query on every node), then: shiplift rollback", "请先让一个备库跟随它（在每个节点执行 gs_ctl query 查看），然后执行：shiplift rollback")}
+}
+
+// heirs are the other nodes, the planned primary first.
+func (r *room) heirs(s *site) []*site {
+	var first, rest []*site
+	for _, o := range r.Sites {
+		switch {
+		case o == s, o.Role == "cascade":
+		case o.Name == r.planned():
+			first = append(first, o)
+		default:
+			rest = append(rest, o)
+		}
+	}
+	return append(first, rest...)
+}
+
+// ruled reports a server that was the primary when it ran last.
+func (s *site) ruled(ctx context.Context) (bool, error) {
+	o, err := s.opts(ctx)
+	return o.Value("-M") == "primary", err
+}
+
+// proveLast proves that no other server was the primary when it ran last,
+// before s becomes it. A node that cannot be asked proves nothing; only a run
+// that itself stopped s as the primary goes back past one.
+func (r *room) proveLast(ctx context.Context, s *site, past bool) error {
+	for _, o := range r.Sites {
+		if o == s {
+			continue
+		}
+		ruled, err := o.ruled(ctx)
+		var gone *host.UnreachableError
+		switch {
+		case errors.As(err, &gone) && past:
+		case errors.As(err, &gone) && r.Undoing:
+			return errors.Join(&driver.Owed{Node: o.Name, Err: err}, doubtful(s, o))
+		case err != nil:
+			return err
+		case ruled:
+			return doubtful(s, o)
+		}
+	}
+	return nil
+}
+
+func doubtful(s, o *site) error {
+	return &say.Problem{Place: s.Name,
+		Text: say.F("it is not made the primary: %s was, or may have been, the primary after it, and may hold writes that it lacks", "不会将其设为主库：%s 在其之后曾是（或可能曾是）主库，可能持有它缺少的写入", o.Name),
+		Next: say.F("compare pg_controldata and the server logs of both; start the one with the later writes with gs_ctl start -D %s -M primary, then: shiplift rollback",
+			"比较两个节点的 pg_controldata 与数据库日志；用 gs_ctl start -D %s -M primary 启动写入较新的节点，然后执行：shiplift rollback", s.Data)}
+}
