@@ -338,11 +338,21 @@ func (k *task) leavesOld() bool {
 // one that was started again after a loss of power may stand in MOUNT.
 func (k *task) isOpen(ctx context.Context) error {
 	for _, n := range k.m.nodes {
+		pid, err := n.serverProcess(ctx)
+		if err != nil {
+			return err
+		}
+		if pid == 0 {
+			continue
+		}
+		if err := n.answers(ctx, release.Version{}, "", k.report); err != nil {
+			return err // one that was started a moment ago does not answer yet
+		}
 		in, err := n.look(ctx)
 		if err != nil {
 			return err
 		}
-		if in.Up && in.Status != "OPEN" {
+		if in.Status != "OPEN" {
 			return problem(n.name, say.F("it is %s; every database must be OPEN before it is closed for the upgrade (DM-060, DM-070)", "当前为 %s；为升级而关闭之前，所有数据库必须为 OPEN（DM-060、DM-070）", in.Status),
 				say.F("shiplift rollback: the watchers open it again; then a new plan", "shiplift rollback：守护进程会重新打开数据库；然后重新制定计划"))
 		}

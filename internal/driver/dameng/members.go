@@ -423,7 +423,11 @@ func (k *task) waited() string { return k.markOf(k.n, "all-open") }
 
 func waitOpenProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	done, err := k.n.exists(ctx, k.waited())
-	return standing(err, done)
+	if err != nil || !done {
+		return standing(err, false)
+	}
+	look, err := k.s.lookOpen(ctx, k.s.topology.watched())
+	return standing(err, look.Done)
 }
 
 func waitOpenUndo(ctx context.Context, k *task) error {

@@ -135,3 +135,38 @@ func TestHooks(t *testing.T) {
 		}
 	}
 }
+
+// To start again what died is what a watcher is for; the machine's own start-up
+// brings back what ran, and nothing that was stopped.
+func TestMendStartsWhatThePowerTook(t *testing.T) {
+	t.Parallel()
+	l, err := New(Options{Topology: "dw", Release: "8.1.1.101"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := l.World.Machine("db2")
+	l.World.With(func() { _ = m.StopService(m.Service("DmMonitorServiceGRP1_RT_02")) })
+	m.PowerOff()
+	m.PowerOn()
+	if err := l.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.World.Sleep(t.Context(), 60e9); err != nil {
+		t.Fatal(err)
+	}
+	for unit, want := range map[string]bool{"DmServiceGRP1_RT_02": true, "DmWatcherServiceGRP1_RT_02": true, "DmMonitorServiceGRP1_RT_02": false} {
+		if got := m.Service(unit).Active; got != want {
+			t.Errorf("%s is active: %t, want %t", unit, got, want)
+		}
+	}
+	if err := m.StartService(m.Service("DmMonitorServiceGRP1_RT_02")); err != nil {
+		t.Fatal(err)
+	}
+	l.Kill("db1")
+	if err := l.World.Sleep(t.Context(), 60e9); err != nil {
+		t.Fatal(err)
+	}
+	if tr := l.Truth(); len(tr.Damage) > 0 || len(tr.Primaries) != 1 {
+		t.Errorf("the watcher started a server that had died: %+v", tr)
+	}
+}

@@ -1,0 +1,140 @@
+package dameng_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// dark takes the power of a node away for a minute when a step of it begins
+// with words, and lets the run fail there.
+func dark(t *testing.T, sc scene, node, words string) (*stage, *rehearse.Story) {
+	t.Helper()
+	st, s := begin(t, sc)
+	s.World.Truth = func() error { return nil }
+	st.lab.World.Inject(sim.Fault{Kind: sim.NodeDown, Node: node, Match: words, For: 60e9})
+	if out := work(t, s, "apply"); out.State == run.Upgraded {
+		t.Fatalf("the loss of power at %q was not met", words)
+	}
+	if err := st.lab.World.Sleep(t.Context(), 120e9); err != nil {
+		t.Fatal(err)
+	}
+	s.World.Truth = st.truth
+	return st, s
+}
+
+// Behind the one-way gate nobody starts the server but the run itself: the
+// release in place has run the library already.
+func TestAServerThatLostItsPowerBehindTheGateIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	meets := map[string]func(*testing.T) (*stage, *rehearse.Story){
+		"single, three formats": func(t *testing.T) (*stage, *rehearse.Story) {
+			st, s := cutOffIn(t, scenes["single, three formats"], "db1/wait-open")
+			st.lab.World.Machine("db1").PowerOff()
+			st.lab.World.Machine("db1").PowerOn()
+			return st, s
+		},
+		"DSC, redo log": func(t *testing.T) (*stage, *rehearse.Story) {
+			st, s := cutOffIn(t, scenes["DSC, redo log"], "db1/wait-open")
+			st.lab.World.Machine("db2").PowerOff()
+			st.lab.World.Machine("db2").PowerOn()
+			return st, s
+		},
+		"DW, page format": func(t *testing.T) (*stage, *rehearse.Story) {
+			return dark(t, scenes["DW, page format"], "db1", "start DmWatcherServiceGRP1_RT_01")
+		},
+	}
+	for name, meet := range meets {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st, s := meet(t)
+			if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+			}
+			if err := st.upgraded(scenes[name].to); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// cutOffIn kills the tool behind the intent of a step.
+func cutOffIn(t *testing.T, sc scene, step string) (*stage, *rehearse.Story) {
+	t.Helper()
+	count := &rehearse.Death{}
+	_, s := begin(t, sc)
+	if _, err := s.Work(t.Context(), "apply", count); err != nil {
+		t.Fatal(err)
+	}
+	for at := count.Count(); at > 0; at-- {
+		st, s := begin(t, sc)
+		if _, err := s.Work(t.Context(), "apply", &rehearse.Death{At: at}); err != nil && !errors.Is(err, rehearse.ErrDead) {
+			t.Fatal(err)
+		}
+		if last := s.Log.Records[len(s.Log.Records)-1]; last.Step == step && last.Kind == journal.Intent {
+			return st, s
+		}
+	}
+	t.Fatalf("no step %s", step)
+	return nil, nil
+}
+
+// Where the redo log changes, only a person starts a server that died (DM-044),
+// and is told how.
+func TestAServerThatDiedInR1IsLeftToAPerson(t *testing.T) {
+	t.Parallel()
+	st, s := dark(t, scenes["DW, redo log"], "db2", "start DmWatcherServiceGRP1_RT_02")
+	out := work(t, s, "resume")
+	if !strings.Contains(out.Why.EN, "DM-044") {
+		t.Fatalf("ended %s at %q: %s", out.State, out.Step, out.Why.EN)
+	}
+	st.sh(t, "db2", "systemctl", "start", "DmServiceGRP1_RT_02")
+	if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
+	if err := st.upgraded(scenes["DW, redo log"].to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A node that was away while the others went back has its software and library
+// still of the upgrade: nobody starts it before its own steps are back.
+func TestANodeIsNotStartedBeforeItsOwnStepsAreBack(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log", "DSC, redo log"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sc := scenes[name]
+			st, s := begin(t, sc)
+			node := "db2"
+			s.World.Accept = nil
+			if out := work(t, s, "apply"); out.Gate != "point-of-no-return" {
+				t.Fatalf("gate %q at %q: %s", out.Gate, out.Step, out.Why.EN)
+			}
+			st.lab.World.Machine(node).PowerOff()
+			out := work(t, s, "rollback")
+			if out.State == run.RolledBack {
+				t.Fatal("a node that is away cannot be back")
+			}
+			st.lab.World.Machine(node).PowerOn()
+			s.World.Truth = func() error { return nil }
+			rollBack(t, st, s, sc.opts.Release)
+		})
+	}
+}
+
+// A database that stands in MOUNT when it is to be closed was started again
+// after a loss of power: the manual wants it OPEN (DM-070).
+func TestADatabaseThatIsNotOpenIsNotClosedForThePageFormat(t *testing.T) {
+	t.Parallel()
+	sc := scenes["DW, page format"]
+	st, s := dark(t, sc, "db1", "stop DmServiceGRP1_RT_01")
+	st.sh(t, "db1", "systemctl", "start", "DmServiceGRP1_RT_01")
+	says(t, work(t, s, "resume"), "db1/stop-server", "DM-070")
+	rollBack(t, st, s, sc.opts.Release)
+}
