@@ -47,22 +47,9 @@ func (a *app) verifyVerb() *cobra.Command {
 				Next: say.Same(a.command("check")),
 			}
 		}
-		w, watches := r.driver.(watcher)
-		if watch > 0 && !watches {
-			return usage("--watch", say.F("driver %s has nothing to watch", "驱动 %s 没有需要持续观察的内容", r.driver.Name()), say.Same(a.command("verify")))
-		}
-		var findings []check.Finding
-		if t.Back {
-			findings = run.BackFindings(t.Plan, &o)
-		} else if findings, err = r.driver.Verify(cmd.Context(), r.env, t.Plan); err != nil {
+		findings, err := a.verified(cmd.Context(), r, t, &o, watch)
+		if err != nil {
 			return err
-		}
-		if watch > 0 {
-			seen, err := w.Watch(cmd.Context(), r.env, t.Plan, watch)
-			if err != nil {
-				return err
-			}
-			findings = append(findings, seen...)
 		}
 		if err := a.screen.Verified(st, findings); err != nil {
 			return err
@@ -73,4 +60,27 @@ func (a *app) verifyVerb() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// verified are the findings of a look at the result, and of a watch over it.
+func (a *app) verified(ctx context.Context, r *room, t *run.Trail, o *driver.Observation, watch time.Duration) ([]check.Finding, error) {
+	w, watches := r.driver.(watcher)
+	if watch > 0 && !watches {
+		return nil, usage("--watch", say.F("driver %s has nothing to watch", "驱动 %s 没有需要持续观察的内容", r.driver.Name()), say.Same(a.command("verify")))
+	}
+	var findings []check.Finding
+	var err error
+	if t.Back {
+		findings = run.BackFindings(t.Plan, o)
+	} else if findings, err = r.driver.Verify(ctx, r.env, t.Plan); err != nil {
+		return nil, err
+	}
+	if watch > 0 {
+		seen, err := w.Watch(ctx, r.env, t.Plan, watch)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, seen...)
+	}
+	return findings, nil
 }

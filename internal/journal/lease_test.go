@@ -146,7 +146,7 @@ func TestAFencedCommandIsTheCommandItself(t *testing.T) {
 	if !errors.As(err, &ee) || ee.Code != 97 || ee.Argv[0] != "sh" || len(ee.Argv) != 3 || strings.TrimSpace(string(ee.Stderr)) != "why" {
 		t.Fatalf("its own status 97: %v", err)
 	}
-	if _, err := h.Run(ctx, host.Change("no-such-program")); !host.IsExit(err, 127) {
+	if _, err := h.Run(ctx, host.Change("/no/such/program")); !host.IsExit(err, 127) {
 		t.Fatalf("no such program: %v", err)
 	}
 	if _, err := h.Run(ctx, host.Change("sh", "-c", "kill -9 $$")); !host.IsExit(err, 137) {

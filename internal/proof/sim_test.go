@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 300, "seeded runs of each case")
+	seeds = flag.Int("seeds", 15, "seeded runs of each case")
 	seed0 = flag.Uint64("seed0", 1, "the first seed")
 	only  = flag.String("case", "", "play only the cases whose name contains this")
 )

@@ -312,10 +312,8 @@ func (r *reader) datanodes(d *Deployment) error {
 			id++
 			return nil
 		}
-		if err := place(dev.get("name"), words[0]); err != nil {
-			return err
-		}
-		for k := 1; k+1 < len(words); k += 2 {
+		words = append([]string{dev.get("name")}, words...)
+		for k := 0; k+1 < len(words); k += 2 {
 			if err := place(words[k], words[k+1]); err != nil {
 				return err
 			}
@@ -324,10 +322,8 @@ func (r *reader) datanodes(d *Deployment) error {
 	if id == 6001 {
 		return r.fail(0, say.F("no DEVICE carries dataNode1", "没有 DEVICE 含 dataNode1"))
 	}
-	for _, n := range d.Nodes {
-		if n.ID == 0 {
-			return r.fail(0, say.F("node %s has no datanode", "节点 %s 没有数据节点", n.Name))
-		}
+	if k := slices.IndexFunc(d.Nodes, func(n Node) bool { return n.ID == 0 }); k >= 0 {
+		return r.fail(0, say.F("node %s has no datanode", "节点 %s 没有数据节点", d.Nodes[k].Name))
 	}
 	return nil
 }

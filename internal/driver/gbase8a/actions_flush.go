@@ -214,13 +214,7 @@ func (s *site) callFlush(ctx context.Context) error {
 			continue
 		}
 		if len(errs) > 0 { // what keeps one coordinator from answering may have taken its gcware too (G06)
-			st, err := s.status(ctx, "")
-			if closed := []string(nil); err == nil {
-				if closed = s.notOpen(st); len(closed) > 0 {
-					err = &say.Problem{Text: say.F("gcware is no longer OPEN everywhere: %s", "gcware 不再全部 OPEN：%s", strings.Join(closed, ", ")), Next: say.F("shiplift resume or shiplift rollback", "shiplift resume 或 shiplift rollback")}
-				}
-			}
-			if err != nil {
+			if err := s.stillOpen(ctx); err != nil {
 				return errors.Join(append(errs, err)...)
 			}
 		}
@@ -242,6 +236,18 @@ func (s *site) callFlush(ctx context.Context) error {
 		return &say.Problem{Text: say.F("no coordinator has a python that imports gcware", "没有协调节点的 python 能导入 gcware"), Next: say.F("shiplift check", "shiplift check")}
 	}
 	return errors.Join(errs...)
+}
+
+// stillOpen refuses when a gcware is no longer OPEN.
+func (s *site) stillOpen(ctx context.Context) error {
+	st, err := s.status(ctx, "")
+	if err != nil {
+		return err
+	}
+	if closed := s.notOpen(st); len(closed) > 0 {
+		return &say.Problem{Text: say.F("gcware is no longer OPEN everywhere: %s", "gcware 不再全部 OPEN：%s", strings.Join(closed, ", ")), Next: say.F("shiplift resume or shiplift rollback", "shiplift resume 或 shiplift rollback")}
+	}
+	return nil
 }
 
 // progress turns what a wait sees into the number that must shrink: it falls

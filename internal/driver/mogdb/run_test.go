@@ -249,7 +249,7 @@ func TestEveryCrash(t *testing.T) {
 					return w.truth()
 				}
 				return w.World
-			}, stride(37))
+			}, stride(149))
 			t.Logf("%d deaths", n)
 		})
 	}
@@ -265,7 +265,7 @@ func TestConform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.lab.Nodes = 2
-			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, nil).World }, stride(5))
+			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, nil).World }, stride(17))
 		})
 	}
 }

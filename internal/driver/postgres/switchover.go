@@ -670,17 +670,7 @@ func (p *pair) wake(ctx context.Context) error {
 			return err
 		}
 		defer back.tc.close()
-		if done, err := back.promotedAlready(ctx); err != nil || done {
-			return err
-		}
-		id, err := back.tc.identity(ctx)
-		if err != nil {
-			return err
-		}
-		// What the stopped server wrote last may be on the timeline before the
-		// one that it began: promote compares what the two files say.
-		before := identity{SystemID: id.SystemID, Timeline: int(end.Timeline)}
-		err = back.promote(ctx, before, end)
+		err := back.promoteBack(ctx, end)
 		var notYet *unprovenError
 		if !errors.As(err, &notYet) {
 			return err
@@ -688,6 +678,21 @@ func (p *pair) wake(ctx context.Context) error {
 	}
 	// The old primary lacks something: the candidate has to be primary again.
 	return back.reinstate(ctx)
+}
+
+// promoteBack makes the old primary the primary again, unless it is already.
+func (p *pair) promoteBack(ctx context.Context, end control) error {
+	if done, err := p.promotedAlready(ctx); err != nil || done {
+		return err
+	}
+	id, err := p.tc.identity(ctx)
+	if err != nil {
+		return err
+	}
+	// What the stopped server wrote last may be on the timeline before the
+	// one that it began: promote compares what the two files say.
+	before := identity{SystemID: id.SystemID, Timeline: int(end.Timeline)}
+	return p.promote(ctx, before, end)
 }
 
 // promotedAlready waits for a promotion that an earlier process has asked for.

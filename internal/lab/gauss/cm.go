@@ -63,16 +63,14 @@ func (s *state) stopCM(w *sim.World) {
 	s.cm.leader = ""
 }
 
-func (s *state) startCMProc(m *sim.Machine, name string) bool {
+func (s *state) startCMProc(m *sim.Machine, name string) {
 	if s.cmProc(m, name) != nil {
-		return true
+		return
 	}
 	exe := m.Real(s.opts.App()) + "/bin/" + name
-	if m.Image(exe) == "" {
-		return false
+	if m.Image(exe) != "" {
+		m.Spawn(sim.Proc{Kind: cmProcKind, User: s.opts.User, Exe: exe, Argv: []string{s.opts.App() + "/bin/" + name}, Cwd: "/"})
 	}
-	m.Spawn(sim.Proc{Kind: cmProcKind, User: s.opts.User, Exe: exe, Argv: []string{s.opts.App() + "/bin/" + name}, Cwd: "/"})
-	return true
 }
 
 func (s *state) cmProc(m *sim.Machine, name string) *sim.Proc {

@@ -699,13 +699,13 @@ func (q *sql) judgePost() {
 func (q *sql) noRelation(text, name string) *sqlError {
 	i := strings.Index(strings.ToLower(text), name)
 	return &sqlError{
-		text:   fmt.Sprintf("relation \"%s\" does not exist on %s", name, q.in.nodeName(q.s)),
+		text:   fmt.Sprintf("relation \"%s\" does not exist on %s", name, q.in.nodeName()),
 		detail: "LINE 1: %STMT%\n" + strings.Repeat(" ", len("LINE 1: ")+max(i, 0)) + "^\n",
 	}
 }
 
 // nodeName is pgxc_node_name of the server.
-func (in *instance) nodeName(s *state) string {
+func (in *instance) nodeName() string {
 	if n := in.srv.conf["pgxc_node_name"]; n != "" {
 		return n
 	}

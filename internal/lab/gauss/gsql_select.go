@@ -517,20 +517,8 @@ func pretty(n int64) string {
 func (q *sql) table(name, text string) (table, *sqlError) {
 	in, s := q.in, q.s
 	switch name {
-	case "pg_stat_get_wal_senders", "pg_stat_get_wal_receiver", "pg_stat_get_stream_replications", "pg_stat_replication":
+	case "pg_stat_get_wal_senders", "pg_stat_get_wal_receiver", "pg_stat_get_stream_replications", "pg_stat_replication", "pg_replication_slots":
 		return q.replicationView(name), nil
-	case "pg_replication_slots":
-		t := table{cols: []string{"slot_name", "plugin", "slot_type", "datoid", "database", "active", "xmin", "catalog_xmin", "restart_lsn", "dummy_standby", "confirmed_flush"}}
-		for _, sb := range s.insts {
-			if sb == in {
-				continue
-			}
-			active := sb.srv != nil && sb.srv.linked && sb.srv.up == in.name
-			if in.primary() {
-				t.rows = append(t.rows, []string{fmt.Sprintf("%s_%s_%d", sb.name, sb.addr, sb.port+1), "", "physical", "0", "", tf(active), "", "", lsnText(sb.lsn), "f", ""})
-			}
-		}
-		return t, nil
 	case "pg_database":
 		t := table{cols: []string{"datname", "datcompatibility", "datallowconn", "datistemplate"}}
 		for _, d := range q.cat.dbs {
@@ -648,6 +636,18 @@ func (q *sql) replicationView(name string) table {
 		st, det := in.dbState(w)
 		return table{cols: []string{"local_role", "static_connections", "db_state", "detail_information"}, num: map[string]bool{"static_connections": true},
 			rows: [][]string{{in.srv.role, fmt.Sprint(staticConnections(in.srv.conf)), st, det}}}
+	case "pg_replication_slots":
+		t := table{cols: []string{"slot_name", "plugin", "slot_type", "datoid", "database", "active", "xmin", "catalog_xmin", "restart_lsn", "dummy_standby", "confirmed_flush"}}
+		for _, sb := range s.insts {
+			if sb == in {
+				continue
+			}
+			active := sb.srv != nil && sb.srv.linked && sb.srv.up == in.name
+			if in.primary() {
+				t.rows = append(t.rows, []string{fmt.Sprintf("%s_%s_%d", sb.name, sb.addr, sb.port+1), "", "physical", "0", "", tf(active), "", "", lsnText(sb.lsn), "f", ""})
+			}
+		}
+		return t
 	default: // pg_stat_replication
 		t := table{cols: []string{"pid", "usesysid", "usename", "application_name", "client_addr", "client_hostname", "client_port", "backend_start", "state",
 			"sender_sent_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location", "sync_priority", "sync_state"}}

@@ -1069,6 +1069,16 @@ func (c *Call) unitStatus(s *Service, name string) int {
 	return 3
 }
 
+func (s *Service) state() string {
+	switch {
+	case s.Active:
+		return "active"
+	case s.Failed:
+		return "failed"
+	}
+	return "inactive"
+}
+
 func (c *Call) unit(verb, name string, o opts) int {
 	s := c.Machine.Service(name)
 	if s == nil {
@@ -1078,12 +1088,7 @@ func (c *Call) unit(verb, name string, o opts) int {
 	if changes && c.User.UID != 0 && c.World.defs.services[s.Kind].NeedsRoot {
 		return c.Fail(1, "Failed to %s %s.service: Access denied\nSee system logs and 'systemctl status %s.service' for details.", verb, name, name)
 	}
-	state := "inactive"
-	if s.Active {
-		state = "active"
-	} else if s.Failed {
-		state = "failed"
-	}
+	state := s.state()
 	var err error
 	switch verb {
 	case "start":
@@ -1107,12 +1112,10 @@ func (c *Call) unit(verb, name string, o opts) int {
 			return 3
 		}
 	case "is-enabled":
-		if s.Enabled {
-			c.Print("enabled\n")
-			return 0
+		c.Print(map[bool]string{true: "enabled", false: "disabled"}[s.Enabled] + "\n")
+		if !s.Enabled {
+			return 1
 		}
-		c.Print("disabled\n")
-		return 1
 	case "is-failed":
 		c.Print(state + "\n")
 		if !s.Failed {

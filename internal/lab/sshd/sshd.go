@@ -177,18 +177,25 @@ func (s *Server) session(_ *ssh.Server, conn *gossh.ServerConn, newChan gossh.Ne
 			}
 			run.Go(func() { s.exec(ctx, conn, ch, req) })
 		case r.Type == "signal":
-			var m struct{ Name string }
-			if ok = gossh.Unmarshal(r.Payload, &m) == nil; ok {
-				select {
-				case signals <- m.Name:
-				default: // nobody reads them
-				}
-			}
+			ok = passOn(signals, r.Payload)
 		}
 		if r.WantReply {
 			_ = r.Reply(ok, nil)
 		}
 	}
+}
+
+// passOn hands a signal to the command, when it still reads them.
+func passOn(signals chan<- string, payload []byte) bool {
+	var m struct{ Name string }
+	if gossh.Unmarshal(payload, &m) != nil {
+		return false
+	}
+	select {
+	case signals <- m.Name:
+	default: // nobody reads them
+	}
+	return true
 }
 
 // exec runs the command and answers, unless the link is to be lost here.
