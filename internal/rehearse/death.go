@@ -21,6 +21,8 @@ var ErrDead = errors.New("the tool was killed")
 type Death struct {
 	At    int  // counted from 1
 	After bool // the deed happened, its answer never came
+	// Record kills behind the journal's record of that number instead; 0: none.
+	Record int
 
 	mu    sync.Mutex
 	count int
@@ -57,6 +59,13 @@ func (d *Death) pass() (happens, answered bool) {
 	}
 	d.dead = true
 	return d.After, false
+}
+
+// kill ends the process.
+func (d *Death) kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
 }
 
 // Hosts wraps all machines of a set.
@@ -141,6 +150,10 @@ func (m *Memory) Append(_ context.Context, records ...journal.Record) error {
 			records[i].Seq = len(m.Records) + 1
 			m.Records = append(m.Records, records[i])
 		}
+	}
+	if answered && m.d != nil && m.d.Record > 0 && len(m.Records) >= m.d.Record {
+		m.d.kill()
+		return ErrDead
 	}
 	if !answered {
 		return ErrDead
