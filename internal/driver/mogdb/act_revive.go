@@ -97,6 +97,11 @@ func (noteAction) Undo(ctx context.Context, t driver.Target) error {
 	if owed != nil {
 		return owed
 	}
+	if now, err := reigning(ctx, t); err != nil {
+		return err
+	} else if now != "" {
+		primary = now
+	}
 	if err := agree(ctx, t, primary); err != nil {
 		return err
 	}
@@ -145,6 +150,9 @@ func (s *site) revive(ctx context.Context, t driver.Target, role string) error {
 		role = ""
 	case role == "cascade":
 		role = roleCascade
+	}
+	if role, err = s.roleNow(ctx, t, role); err != nil {
+		return err
 	}
 	report(t)(say.F("%s is down and is started in its role", "%s 已停止，现以原角色启动", s.Name))
 	return s.bringUp(ctx, t, role, t.Plan.From)

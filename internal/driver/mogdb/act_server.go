@@ -114,7 +114,11 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 			return err
 		}
 	}
-	return s.bringUp(ctx, t, m.Role, t.Step.Args["from"])
+	role, err := s.roleNow(ctx, t, m.Role)
+	if err != nil {
+		return err
+	}
+	return s.bringUp(ctx, t, role, t.Step.Args["from"])
 }
 
 // startAction starts a server in a role and proves what came up.
@@ -156,6 +160,9 @@ func (startAction) Do(ctx context.Context, t driver.Target) error {
 func (startAction) Undo(ctx context.Context, t driver.Target) error {
 	s, err := here(t)
 	if err != nil {
+		return err
+	}
+	if err := s.abdicate(ctx, t); err != nil {
 		return err
 	}
 	return s.bringDown(ctx, report(t))
@@ -231,6 +238,11 @@ func (s *site) proveAlone(ctx context.Context, t driver.Target) error {
 				Text:  say.F("it must not be started as the primary: %s is %s (process %s) [M21]", "不能以主库启动：%s 为 %s（进程 %s）［M21］", name, h.Role, h.Process),
 				Next:  say.F("shiplift status", "shiplift status"),
 			}
+		}
+		if ruled, err := o.ruled(ctx); ruled {
+			return doubtful(s, o)
+		} else if err != nil && !isGone(err) {
+			return err
 		}
 	}
 	return nil

@@ -227,6 +227,9 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := revivePrimary(ctx, t, t.Step.Args["new"]); err != nil {
 		return err
 	}
+	if p, err = p.asItIs(ctx, t); err != nil {
+		return err
+	}
 	if err := p.switchover(ctx, report(t)); err != nil {
 		return err
 	}
@@ -248,6 +251,25 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 		}
 	}
 	return err
+}
+
+// asItIs takes the node that somebody else made the primary meanwhile for the
+// one that hands over; who should have been it follows.
+func (p pair) asItIs(ctx context.Context, t driver.Target) (pair, error) {
+	now, err := reigning(ctx, t)
+	if err != nil || now == "" || now == p.from.Name {
+		return p, err
+	}
+	if err := p.from.follow(ctx, t); err != nil && !isGone(err) {
+		return p, err
+	}
+	if now == p.to.Name {
+		return p, nil
+	}
+	if err := p.to.follow(ctx, t); err != nil {
+		return p, err
+	}
+	return pairOf(t.Env, now, p.to.Name)
 }
 
 // standbysReady proves that nothing stands in the way of the switchover (M10, M13).

@@ -1,0 +1,144 @@
+package mogdb
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/gaussdb"
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// The primary may move in the middle of a run: somebody's failover. The primary
+// of the plan may then lack what the new one has acknowledged. On the way back a
+// server that is the primary hands its role over in order before it is stopped,
+// and none is started as the primary while another one was it (I4, M17).
+
+// ruled reports a server that was the primary when it ran last: it writes its
+// mode into postmaster.opts at every change.
+func (s *site) ruled(ctx context.Context) (bool, error) {
+	b, err := host.ReadFile(ctx, s.Host, s.Data+"/postmaster.opts")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	o, err := gaussdb.ParseOpts(string(b))
+	return o.Value("-M") == rolePrimary, err
+}
+
+// doubtful is the refusal to make s the primary.
+func doubtful(s, o *site) error {
+	return &say.Problem{
+		Place: s.Name,
+		Text:  say.F("it must not be made the primary: %s was the primary too when it ran last, and may hold later writes [M17]", "不能设为主库：%s 上次运行时也是主库，可能持有更新的写入［M17］", o.Name),
+		Next:  say.F("compare pg_controldata and the server logs of both; start the one with the later writes with gs_ctl start -D DATA -M primary, then: shiplift rollback", "比较两个节点的 pg_controldata 与数据库日志；用 gs_ctl start -D 数据目录 -M primary 启动写入较新的节点，然后执行：shiplift rollback"),
+	}
+}
+
+// reigning is the node that is the primary now, "" when none that answers is.
+func reigning(ctx context.Context, t driver.Target) (string, error) {
+	seen := whoIs(ctx, t.Env)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	return primaryOf(t.Env, seen)
+}
+
+// abdicate lets a server that became the primary by a failover hand the role
+// over before it is stopped; first to the one that is the primary in the plan.
+func (s *site) abdicate(ctx context.Context, t driver.Target) error {
+	planned := primaryAt(t.Plan, t.Step.ID)
+	if !t.Undoing || len(t.Env.Inventory.Nodes) < 2 || planned == s.Name {
+		return nil
+	}
+	if p, err := reigning(ctx, t); err != nil || p != s.Name {
+		return err
+	}
+	var gone error
+	for _, name := range append([]string{planned}, t.Env.Inventory.Names()...) {
+		if name == s.Name || name == "" {
+			continue
+		}
+		to, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
+		h, err := to.Query(ctx, to.Data)
+		if err == nil && name != planned && (h.Role != gaussdb.RoleStandby || !h.Healthy()) {
+			continue
+		}
+		if err == nil {
+			report(t)(say.F("%s has become the primary meanwhile: it hands the role over to %s before it is stopped", "%s 在此期间已成为主库：停止之前先将角色交给 %s", s.Name, name))
+			err = s.handTo(ctx, t, to)
+		}
+		if err == nil || !isGone(err) {
+			return err
+		}
+		gone = errors.Join(gone, err)
+	}
+	return &say.Problem{
+		Place: s.Name, Err: gone,
+		Text: say.F("it has become the primary meanwhile, and no other node can take the role: it is not stopped, what it has acknowledged would be lost", "该节点在此期间已成为主库，且没有其他节点可以接任：不会停止它，否则其已确认的写入会丢失"),
+		Next: say.F("let a standby follow it (gs_ctl query on every node), then: shiplift rollback", "请先让一个备库跟随它（在每个节点执行 gs_ctl query 查看），然后执行：shiplift rollback"),
+	}
+}
+
+// handTo makes to the primary in place of s; all that s holds is there then.
+func (s *site) handTo(ctx context.Context, t driver.Target, to *site) error {
+	if err := to.follow(ctx, t); err != nil {
+		return err
+	}
+	return pair{s, to}.switchover(ctx, report(t))
+}
+
+// follow starts a server that is down as a standby of who is the primary, on
+// what is installed there.
+func (s *site) follow(ctx context.Context, t driver.Target) error {
+	pid, err := s.server(ctx)
+	if err != nil || pid != 0 {
+		return err
+	}
+	role := roleStandby
+	if t.Plan.Before[s.Name].Role == "cascade" {
+		role = roleCascade
+	}
+	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", role, "-t", seconds(s.StartWait))
+	c.Timeout = s.StartWait + time.Minute
+	if _, err := s.Run(ctx, c); believed(ctx, err) != nil {
+		return err
+	}
+	return s.awaitRole(ctx, role, s.StartWait, report(t))
+}
+
+// roleNow is the role in which a server comes back: what it was, but a standby
+// when somebody else is the primary by now, and the primary when it was that
+// last and nobody is.
+func (s *site) roleNow(ctx context.Context, t driver.Target, role string) (string, error) {
+	if role != rolePrimary && role != roleStandby || len(t.Env.Inventory.Nodes) < 2 {
+		return role, nil
+	}
+	pid, err := s.server(ctx)
+	if err != nil {
+		return role, err
+	}
+	p, err := reigning(ctx, t)
+	switch {
+	case err != nil:
+		return role, err
+	case p == s.Name:
+		return rolePrimary, nil
+	case p != "":
+		return roleStandby, nil
+	case pid != 0 || role == rolePrimary:
+		return role, nil
+	}
+	if ruled, err := s.ruled(ctx); err != nil || !ruled {
+		return role, err
+	}
+	return rolePrimary, nil
+}

@@ -1,0 +1,108 @@
+package mogdb_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/lab/gauss"
+	"github.com/shiplift/shiplift/internal/lab/sim"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// upTo applies a run until it would begin the step.
+func upTo(ctx context.Context, s *rehearse.Story, step string) (run.Outcome, error) {
+	trail, err := run.Fold(s.Plan, s.Log.Records)
+	if err != nil {
+		return run.Outcome{}, err
+	}
+	r := &run.Runner{Driver: s.World.Driver, Env: s.World.Env, Log: s.Log, Trail: trail,
+		Options: run.Options{Verb: "apply", Accept: s.World.Accept, Parallel: 1, Until: step}}
+	return r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
+}
+
+// TestFailoverThenBack lets somebody else move the primary before each step,
+// and takes the run back: what was acknowledged by then and since stays (I4).
+// When the new primary falls too, the run may stop, but loses nothing.
+func TestFailoverThenBack(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		lab gauss.Options
+		r   plan.Request
+	}{}
+	for name, tc := range allKinds() {
+		if tc.lab.Nodes > 1 && !tc.lab.MogHA || name == "switched back" || name == "rolling om mogha" {
+			cases[name] = tc
+		}
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.lab.Load = true
+			first, err := rehearse.Begin(t.Context(), open(t, tc.lab, tc.r, nil).World)
+			if err != nil {
+				t.Fatal(err)
+			}
+			noted := false // before the roles are noted nothing has been touched that runs
+			for _, step := range first.Plan.Steps {
+				if step.Phase != plan.Apply || step.Kind == plan.GateKind || !noted {
+					noted = noted || step.ID == "cluster/note-roles"
+					continue
+				}
+				failoverThenBack(t, open(t, tc.lab, tc.r, nil), step.ID, false)
+				failoverThenBack(t, open(t, tc.lab, tc.r, nil), step.ID, true)
+			}
+		})
+	}
+}
+
+func failoverThenBack(t *testing.T, w *world, step string, fallen bool) {
+	t.Helper()
+	s, err := rehearse.Begin(t.Context(), w.World)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := upTo(t.Context(), s, step); err != nil || out.Step != step && out.Gate != step {
+		t.Fatalf("until %s: %+v, %v", step, out, err)
+	}
+	_ = w.Env.Clock.Sleep(t.Context(), 5*time.Second)
+	w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + 1})
+	if fallen { // the new primary falls too
+		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "kill primary", Command: w.Sim.Commands() + 3})
+	}
+	var out run.Outcome
+	for range 3 {
+		if out, err = s.Work(t.Context(), "rollback", nil); err != nil {
+			t.Fatal(err)
+		}
+		if out.State == run.RolledBack {
+			break
+		}
+		_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+	}
+	lab := w.lab
+	for _, d := range lab.Truth().Damage {
+		switch d.Rule {
+		case "DIVERGED", "M17", "M21":
+			t.Errorf("failover before %s (fallen: %t): %s", step, fallen, d)
+		}
+	}
+	if lost := lab.Truth().Lost; lost > 0 {
+		t.Errorf("failover before %s (fallen: %t): %d bytes of acknowledged writes are lost", step, fallen, lost)
+	}
+	if out.State != run.RolledBack {
+		if fallen { // nobody can tell from outside which of the two holds more
+			return
+		}
+		t.Errorf("failover before %s (fallen: %t): %s at %s: %s", step, fallen, out.State, out.Step, out.Why.EN)
+		return
+	}
+	for _, n := range lab.Nodes() {
+		if n.Running != s.Plan.From {
+			t.Errorf("failover before %s (fallen: %t): %s runs %q behind the rollback", step, fallen, n.Name, n.Running)
+		}
+	}
+}
