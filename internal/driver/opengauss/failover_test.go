@@ -50,7 +50,9 @@ func TestFailoverThenBack(t *testing.T) {
 					continue
 				}
 				failoverThenBack(t, open, base, step.ID, false)
-				failoverThenBack(t, open, base, step.ID, true)
+				if !o.CM { // behind a second fall the cluster manager elects as it likes
+					failoverThenBack(t, open, base, step.ID, true)
+				}
 			}
 		})
 	}
