@@ -14,9 +14,9 @@ FRESH   := $(if $(CI),-count=1)
 SEEDS    ?= 2000
 SEED0    ?= 1
 FUZZTIME ?= 10s
-SOAK     ?= 3600
+DURATION ?= 10m
 
-.PHONY: build test demo bench lint fuzz golden sim soak fmt setup clean
+.PHONY: build test demo bench lint fuzz golden sim crash soak fmt setup clean
 
 build: ## bin/shiplift
 	@mkdir -p bin
@@ -32,9 +32,11 @@ test: setup ## everything that must hold
 demo: setup build ## a rolling upgrade of a real cluster under load, about a minute
 	bin/shiplift demo
 
-bench: setup ## interruption against what an operator scripts; overhead per step; 1,000 hosts; distribution
+bench: setup ## interruption against what an operator scripts; overhead per step; 1,000 hosts; distribution; upgrades a second
 	$(GO) test -buildvcs=false -run '^$$' -bench Switchover -benchtime 20x -timeout 30m ./internal/driver/postgres
 	$(GO) test -buildvcs=false -run '^$$' -bench . -benchmem -timeout 30m ./internal/run ./internal/host ./internal/journal ./internal/lab/sim
+	$(GO) test -buildvcs=false -run '^$$' -bench Distribute -benchtime 5x -timeout 30m ./internal/bench
+	$(GO) test -buildvcs=false -run '^$$' -bench Upgrades -timeout 30m ./internal/proof
 
 lint: $(CACHE)/golangci-lint ## style, errors, import direction
 	$(CACHE)/golangci-lint run ./...
@@ -63,12 +65,15 @@ golden: ## rewrite what tests compare with; review the diff like code
 sim: ## seeded runs with faults: make sim SEEDS=20000 SEED0=7
 	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -run TestSim -seeds $(SEEDS) -seed0 $(SEED0) $(if $(CASE),-case $(CASE))
 
-soak: setup ## the real cluster's tests again and again for SOAK seconds
-	@end=$$(( $$(date +%s) + $(SOAK) )); n=0; \
-	while [ $$(date +%s) -lt $$end ]; do \
-		n=$$((n+1)); echo "== round $$n"; \
-		$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 30m ./internal/driver/postgres ./internal/meter || exit 1; \
-	done
+crash: ## the tool killed at every point of every simulated upgrade: hours
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/opengauss -every 1
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/mogdb -thorough
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -stride 1
+	GBASE8A_EVERY=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/gbase8a
+	SHIPLIFT_STRIDE=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death' ./internal/driver/dameng
+
+soak: setup ## real servers upgraded under load while real faults strike: make soak DURATION=2h SEED0=7
+	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 0 -v -run TestSoak ./internal/proof -soak $(DURATION) -soakseed $(SEED0)
 
 clean:
 	rm -rf bin dist
