@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/bench"
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/postgres"
@@ -65,17 +65,16 @@ func BenchmarkSwitchover(b *testing.B) {
 			}
 		}
 	}
-	at := func(way string, q float64) float64 {
-		t := took[way]
-		return float64(t[int(q*float64(len(t)-1))].Microseconds()) / 1000
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	ours, reference := bench.Summarize(took["shiplift"]), bench.Summarize(took["reference"])
+	for way, s := range map[string]bench.Stats{"shiplift": ours, "reference": reference} {
+		b.Logf("%-9s %s: %v", way, s, took[way])
+		b.ReportMetric(ms(s.Median), way+"-median-ms")
+		b.ReportMetric(ms(s.P99), way+"-p99-ms")
+		b.ReportMetric(ms(s.Max), way+"-max-ms")
 	}
-	for way, t := range took {
-		slices.Sort(t)
-		b.Logf("%-9s %d switchovers: median %.0f ms, p99 %.0f ms, max %.0f ms: %v", way, len(t), at(way, 0.5), at(way, 0.99), at(way, 1), t)
-		b.ReportMetric(at(way, 0.5), way+"-median-ms")
-		b.ReportMetric(at(way, 1), way+"-max-ms")
-	}
-	b.ReportMetric(at("shiplift", 0.5)/at("reference", 0.5), "ratio")
+	b.ReportMetric(float64(ours.N), "switchovers")
+	b.ReportMetric(bench.Ratio(ours, reference), "ratio")
 }
 
 // measured is the longest gap without an acknowledged write around a switch.
