@@ -25,7 +25,7 @@ build: ## bin/shiplift
 setup:
 	@tools/setup
 
-test: setup ## everything that must hold
+test: setup lint ## everything that must hold
 	$(GO) vet ./...
 	$(GO) test -buildvcs=false $(RACE) $(FRESH) -timeout 40m ./...
 
