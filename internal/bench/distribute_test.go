@@ -26,15 +26,6 @@ const (
 // after another with sha256sum behind each. Machine and disk are shared by all
 // hosts here, so the ratio is the least that separate machines would show.
 func BenchmarkDistribute(b *testing.B) {
-	for _, link := range []struct {
-		name    string
-		latency time.Duration
-	}{{"loopback", 0}, {"5ms", 5 * time.Millisecond}} {
-		b.Run(link.name, func(b *testing.B) { distribute(b, link.latency) })
-	}
-}
-
-func distribute(b *testing.B, latency time.Duration) {
 	dir := b.TempDir()
 	src := filepath.Join(dir, "package")
 	body := make([]byte, copySize)
@@ -44,7 +35,7 @@ func distribute(b *testing.B, latency time.Duration) {
 	}
 	sum := sha256.Sum256(body)
 	want := hex.EncodeToString(sum[:])
-	set, nodes := farm(b, dir, latency)
+	set, nodes := farm(b, dir)
 	var ours, theirs []time.Duration
 	n := 0
 	for b.Loop() {
@@ -93,7 +84,7 @@ func copyOver(b *testing.B, h host.Host, src, dst, want string) {
 }
 
 // farm serves hosts with homes of their own over ssh.
-func farm(b *testing.B, dir string, latency time.Duration) (host.Set, []string) {
+func farm(b *testing.B, dir string) (host.Set, []string) {
 	b.Helper()
 	key, err := sshd.NewKey()
 	if err != nil {
@@ -119,7 +110,6 @@ func farm(b *testing.B, dir string, latency time.Duration) (host.Set, []string) 
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { _ = s.Close() })
-		s.Latency(latency)
 		known += s.KnownHosts()
 		h := host.NewSSH(host.SSHConfig{Node: name, Host: "127.0.0.1", Port: s.Port(), User: "bench", IdentityFile: identity,
 			KnownHosts: filepath.Join(dir, "known_hosts"), ConfigFile: os.DevNull, AgentSocket: "none"})
