@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
@@ -77,6 +78,7 @@ type Meter struct {
 
 	cancel context.CancelFunc // ends the writers between two writes
 	work   sync.WaitGroup
+	seek   singleflight.Group // for a server that takes writes
 	once   sync.Once
 	report Report
 	err    error

@@ -25,22 +25,39 @@ const (
 
 // writer writes rows until ctx ends, over one connection at a time.
 func (m *Meter) writer(ctx context.Context, client int) {
-	conf := m.writable()
-	backoff := minBackoff
 	for ctx.Err() == nil {
-		c, err := pgx.ConnectConfig(ctx, conf)
+		c, err := m.connect(ctx)
 		if err != nil {
-			if ctx.Err() == nil {
-				m.errs.add("connect", err)
-			}
-			pause(ctx, backoff)
-			backoff = min(2*backoff, maxBackoff)
+			m.await(ctx)
 			continue
 		}
-		backoff = minBackoff
 		m.writeOn(ctx, c, client)
 		closeNow(c)
 	}
+}
+
+func (m *Meter) connect(ctx context.Context) (*pgx.Conn, error) {
+	c, err := pgx.ConnectConfig(ctx, m.writable())
+	if err != nil && ctx.Err() == nil {
+		m.errs.add("connect", err)
+	}
+	return c, err
+}
+
+// await waits until a server takes writes. Of all writers one looks for it at
+// a time, as in an application's pool: what all of them would ask of the
+// servers together would be part of what is measured.
+func (m *Meter) await(ctx context.Context) {
+	_, _, _ = m.seek.Do("writable", func() (any, error) {
+		for backoff := minBackoff; ctx.Err() == nil; backoff = min(2*backoff, maxBackoff) {
+			pause(ctx, backoff)
+			if c, err := m.connect(ctx); err == nil {
+				closeNow(c)
+				break
+			}
+		}
+		return nil, nil
+	})
 }
 
 // writeOn writes rows until the connection cannot be used any more.

@@ -228,6 +228,16 @@ func (c *conn) inRecovery(ctx context.Context) (bool, error) {
 	return yes(v), err
 }
 
+// promotion is how far a promotion has come that was asked for: over, and
+// whether the startup process sleeps although it has something to do.
+func (c *conn) promotion(ctx context.Context) (over, asleep bool, err error) {
+	r, err := c.row(ctx, 2, "promotion", `select (not pg_is_in_recovery())::text, exists(select from pg_stat_activity where backend_type = 'startup' and wait_event = 'RecoveryRetrieveRetryInterval')::text`)
+	if err != nil {
+		return false, false, err
+	}
+	return yes(r[0]), yes(r[1]), nil
+}
+
 // checkpoint writes everything down and returns when it is durable.
 func (c *conn) checkpoint(ctx context.Context, limit time.Duration) error {
 	_, err := c.within(ctx, limit, "checkpoint", `checkpoint`)

@@ -15,7 +15,7 @@ import (
 )
 
 // CutScript takes the primary's role from a server, in one round trip.
-// Arguments: the data directory, and how many times to look (about 5 ms each).
+// Arguments: the data directory, and for how many seconds to look.
 //
 // It first makes standby.signal durable, so that nobody's restart makes a
 // second primary (I3), then asks the server for a fast stop and returns
@@ -23,14 +23,37 @@ import (
 // write nothing, even while its process still says goodbye to its standbys.
 // It signals no process but the postgres that works in that very directory.
 //
+// The clients wait while it looks, so one process both signals and looks where
+// the host has perl; processes of its own for every look would compete with
+// the server that is to end.
+//
 // Exit status: 0 shut down; 3 no server of this directory runs; 4 it did not
 // shut down in time. Standard output is the head of pg_control.
-const CutScript = `data=$(readlink -f "$1") && looks=$2 && cd "$data" || exit 3
+const CutScript = `data=$(readlink -f "$1") && seconds=$2 && cd "$data" || exit 3
 read -r pid < postmaster.pid || exit 3
 [ "$pid" -gt 1 ] && [ "$(readlink "/proc/$pid/cwd")" = "$data" ] || exit 3
 case $(readlink "/proc/$pid/exe") in */bin/postgres|*/bin/postgres' (deleted)') ;; *) exit 3 ;; esac
 : > standby.signal && sync standby.signal . || exit 5
+if perl -e 1 2>/dev/null; then
+	exec perl -e '
+		my ($pid, $end) = ($ARGV[0], time + $ARGV[1]);
+		kill INT => $pid or exit 3;
+		while (time <= $end) {
+			open my $f, "<", "global/pg_control" or exit 4;
+			binmode $f;
+			my $n = sysread $f, my $head, 296;
+			close $f;
+			if ($n == 296 && unpack("x16 L", $head) == 1) {
+				binmode STDOUT;
+				syswrite STDOUT, $head;
+				exit 0;
+			}
+			select undef, undef, undef, 0.001;
+		}
+		exit 4' "$pid" "$seconds"
+fi
 kill -INT "$pid" || exit 3
+looks=$((seconds * 200))
 while :; do
 	case $(od -An -tu4 -j16 -N4 global/pg_control) in *' 1') exec head -c 296 global/pg_control ;; esac
 	looks=$((looks - 1))
@@ -383,8 +406,8 @@ func (p *pair) waitClose(ctx context.Context) error {
 
 // cut stops the old primary and returns its control file, which proves it.
 func (p *pair) cut(ctx context.Context) (control, error) {
-	looks := strconv.Itoa(int(cutDeadline / (5 * time.Millisecond)))
-	c := host.Change("sh", "-c", CutScript, "cut", p.from.Data, looks)
+	seconds := strconv.Itoa(int(cutDeadline / time.Second))
+	c := host.Change("sh", "-c", CutScript, "cut", p.from.Data, seconds)
 	c.Timeout = 2*cutDeadline + 10*time.Second
 	res, err := p.from.run(ctx, c)
 	if err != nil {
@@ -432,27 +455,21 @@ func (p *pair) promote(ctx context.Context, before identity, end control) error 
 	return p.awaitPromotion(ctx)
 }
 
-// pokeEvery is how often a standby that is being promoted is woken up.
-const pokeEvery = 15
-
-// awaitPromotion waits until the candidate is primary. The startup process of
-// the server may consume its wake-up in the very moment in which the WAL
-// receiver ends, and then sleeps for wal_retrieve_retry_interval (5 s): a
-// reload sets the same latch and changes nothing.
+// awaitPromotion waits until the candidate is primary. When the request comes
+// before the startup process has seen the end of the stream, it takes note of
+// both and then sleeps for the rest of wal_retrieve_retry_interval (5 s) all
+// the same: a reload wakes it and changes nothing.
 func (p *pair) awaitPromotion(ctx context.Context) error {
 	spec := wait.Spec{
 		What: say.F("%s accepts writes", "%s 可写", p.to.Name), Node: p.to.Name,
 		Deadline: promoteTime, Every: 2 * time.Millisecond, Next: "shiplift resume",
 	}
-	looks := 0
 	return wait.For(ctx, p.t.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
-		if looks++; looks%pokeEvery == 0 {
-			if err := p.tc.reload(ctx); err != nil {
-				return wait.Look{}, err
-			}
+		over, asleep, err := p.tc.promotion(ctx)
+		if err == nil && !over && asleep {
+			err = p.tc.reload(ctx)
 		}
-		recovering, err := p.tc.inRecovery(ctx)
-		return wait.Look{Done: err == nil && !recovering}, err
+		return wait.Look{Done: over}, err
 	})
 }
 

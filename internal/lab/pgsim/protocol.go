@@ -144,6 +144,7 @@ var statements = map[string]func(statement) answer{
 	"make-slot":             statement.makeSlot,
 	"drop-slot":             statement.dropSlot,
 	"in-recovery":           func(s statement) answer { return one(boolText(s.n.recovery)) },
+	"promotion":             func(s statement) answer { return one(boolText(!s.n.recovery), "false") },
 	"checkpoint":            statement.checkpoint,
 	"current-lsn":           statement.currentLSN,
 	"positions":             statement.positions,
