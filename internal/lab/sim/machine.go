@@ -112,13 +112,13 @@ type Listener struct {
 type ConnHandler func(w *World, m *Machine, arg string, c net.Conn)
 
 // RegisterProc makes a kind of process known.
-func (w *World) RegisterProc(kind string, k ProcKind) { w.defs.procs[kind] = k }
+func (w *World) RegisterProc(kind string, k ProcKind) { w.mine().procs[kind] = k }
 
 // RegisterService makes a kind of unit known.
-func (w *World) RegisterService(kind string, k ServiceKind) { w.defs.services[kind] = k }
+func (w *World) RegisterService(kind string, k ServiceKind) { w.mine().services[kind] = k }
 
 // RegisterServer makes a kind of listener known.
-func (w *World) RegisterServer(kind string, h ConnHandler) { w.defs.conns[kind] = h }
+func (w *World) RegisterServer(kind string, h ConnHandler) { w.mine().conns[kind] = h }
 
 // Add puts a machine into the world, with the usual directories, root, the
 // usual programs in /usr/bin and the link /bin to them.
@@ -138,7 +138,7 @@ func (w *World) Add(name, address string) *Machine {
 	m.Mkdir("/root", 0o700, "root")
 	m.Mkdir("/tmp", 0o1777, "root")
 	if w.defs.usrbin == nil {
-		w.defs.usrbin = coreBin()
+		w.mine().usrbin = coreBin()
 	}
 	m.fs.root = m.fs.mine(m.fs.root)
 	usr := m.fs.owned([]string{"usr"})

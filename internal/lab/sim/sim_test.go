@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -278,6 +279,29 @@ func TestCloneGoesItsOwnWay(t *testing.T) {
 	}
 	if w.Rand().Uint64() != c.Rand().Uint64() {
 		t.Error("both have the same chance to come")
+	}
+}
+
+func TestWhatACloneIsTaughtIsItsOwn(t *testing.T) {
+	t.Parallel()
+	w, m := newMachine(t)
+	m.Install("/usr/local/bin/db", "db 1.0", "omm")
+	taught, other := w.Clone(), w.Clone()
+	var running sync.WaitGroup
+	running.Go(func() { // reads what all have while the other learns
+		for range 100 {
+			if _, err := other.Machine("db1").Run(t.Context(), host.Read("true")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	taught.RegisterTool("db", func(*sim.Call) int { return 0 })
+	running.Wait()
+	said(t, taught.Machine("db1"), "", "db")
+	for name, w := range map[string]*sim.World{"its origin": w, "another clone": other, "a later clone": w.Clone()} {
+		if _, err := w.Machine("db1").Run(t.Context(), host.Change("db")); err == nil {
+			t.Errorf("%s knows the tool too", name)
+		}
 	}
 }
 

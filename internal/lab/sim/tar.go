@@ -24,11 +24,11 @@ type archive struct {
 // readArchive reads a tar file, compressed or not, and remembers it by its
 // content: the same package is unpacked thousands of times.
 func (w *World) readArchive(b *Blob) (*archive, error) {
-	d := w.defs
+	known := w.defs.tars
 	sum := b.digest()
-	d.tarMu.Lock()
-	defer d.tarMu.Unlock()
-	if a := d.tars[sum]; a != nil {
+	known.Lock()
+	defer known.Unlock()
+	if a := known.read[sum]; a != nil {
 		return a, nil
 	}
 	r, err := plain(b.data)
@@ -39,7 +39,7 @@ func (w *World) readArchive(b *Blob) (*archive, error) {
 	if len(a.names) == 0 && a.err != nil {
 		return nil, a.err
 	}
-	d.tars[sum] = a
+	known.read[sum] = a
 	return a, nil
 }
 

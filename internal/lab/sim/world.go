@@ -13,6 +13,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -27,8 +28,9 @@ var Epoch = time.Date(2024, 3, 1, 8, 0, 0, 0, time.UTC)
 
 // World is a set of machines that share a clock.
 type World struct {
-	mu   sync.Mutex
-	defs *defs
+	mu     sync.Mutex
+	defs   *defs
+	shared bool // clones have the same defs
 
 	now      time.Time
 	skew     time.Duration // of the tool's clock against now
@@ -58,7 +60,8 @@ type World struct {
 	OnCommand func(Point) error
 }
 
-// defs is what never changes after set-up and is shared by all clones.
+// defs is what never changes after set-up. Clones share it until one of them
+// makes something known that the others do not have.
 type defs struct {
 	tools    map[string]Tool
 	scripts  map[string]Tool
@@ -68,9 +71,13 @@ type defs struct {
 	services map[string]ServiceKind
 	conns    map[string]ConnHandler
 	usrbin   *inode
+	tars     *tars
+}
 
-	tarMu sync.Mutex
-	tars  map[[32]byte]*archive
+// tars are the archives that were read, by their content.
+type tars struct {
+	sync.Mutex
+	read map[[32]byte]*archive
 }
 
 // State is what a lab keeps about its software. Clone must share nothing that
@@ -86,7 +93,7 @@ func New(seed uint64) *World {
 			hooks:    map[string]func(*World, *Machine, []string){},
 			procs:    map[string]ProcKind{}, services: map[string]ServiceKind{},
 			conns: map[string]ConnHandler{},
-			tars:  map[[32]byte]*archive{},
+			tars:  &tars{read: map[[32]byte]*archive{}},
 		},
 		now:      Epoch,
 		pcg:      rand.NewPCG(seed, 0x5eed),
@@ -101,18 +108,31 @@ func New(seed uint64) *World {
 
 // RegisterTool makes a program known: a file whose first line is
 // "#!sim:NAME rest" runs it with Call.Image = "rest". To be done before the first command.
-func (w *World) RegisterTool(name string, t Tool) { w.defs.tools[name] = t }
+func (w *World) RegisterTool(name string, t Tool) { w.mine().tools[name] = t }
 
 // RegisterScript makes "sh -c script name args…" run fn with Call.Argv =
 // {name, args…}. Scripts that nobody registered fail loudly.
-func (w *World) RegisterScript(script string, fn Tool) { w.defs.scripts[script] = fn }
+func (w *World) RegisterScript(script string, fn Tool) { w.mine().scripts[script] = fn }
 
 // Handle says what happens when an event of that kind is due.
-func (w *World) Handle(kind string, fn func(*World, Event)) { w.defs.handlers[kind] = fn }
+func (w *World) Handle(kind string, fn func(*World, Event)) { w.mine().handlers[kind] = fn }
 
 // RegisterHook makes a function known by name to Fault.Do.
 func (w *World) RegisterHook(name string, fn func(*World, *Machine, []string)) {
-	w.defs.hooks[name] = fn
+	w.mine().hooks[name] = fn
+}
+
+// mine returns the definitions for a change that no clone will see: a clone's
+// set-up goes on while other clones are at work.
+func (w *World) mine() *defs {
+	if !w.shared {
+		return w.defs
+	}
+	d := *w.defs
+	d.tools, d.scripts, d.handlers, d.hooks = maps.Clone(d.tools), maps.Clone(d.scripts), maps.Clone(d.handlers), maps.Clone(d.hooks)
+	d.procs, d.services, d.conns = maps.Clone(d.procs), maps.Clone(d.services), maps.Clone(d.conns)
+	w.defs, w.shared = &d, false
+	return w.defs
 }
 
 // SetState and State keep a lab's own state.
@@ -185,8 +205,9 @@ func (w *World) Clone() *World {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	pcg := *w.pcg
+	w.shared = true
 	c := &World{
-		defs: w.defs, now: w.now, skew: w.skew, pcg: &pcg, random: rand.New(&pcg),
+		defs: w.defs, shared: true, now: w.now, skew: w.skew, pcg: &pcg, random: rand.New(&pcg),
 		machines: make(map[string]*Machine, len(w.machines)),
 		order:    w.order,
 		states:   make(map[string]State, len(w.states)),
