@@ -162,24 +162,41 @@ func sendFile(ctx context.Context, t driver.Target, s *site, local string, f sen
 
 // Undo ends a rollback on the node: a server that went down on the way is
 // started again. The first node's is the last of all and looks at every node,
-// since one may have gone down before anything was begun there.
+// since one may have gone down before anything was begun there; a node that
+// does not answer is owed, or nobody would start its server when it is back.
 func (copyAction) Undo(ctx context.Context, t driver.Target) error {
 	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
+	var owed error
 	if t.Undoing {
-		for _, o := range r.Sites {
-			if o != s && s != r.Sites[0] {
-				continue
-			}
-			var gone *host.UnreachableError
-			if err := r.comeUp(ctx, o); err != nil && !(o != s && errors.As(err, &gone)) {
-				return err
-			}
+		if owed, err = r.endBack(ctx, s); err != nil {
+			return err
 		}
 	}
-	return s.change(ctx, "rm", "-rf", s.work(r.Args["commit"]))
+	if err := s.change(ctx, "rm", "-rf", s.work(r.Args["commit"])); err != nil {
+		return err
+	}
+	return owed
+}
+
+// endBack starts what went down on the node, for the first node on all.
+func (r *room) endBack(ctx context.Context, s *site) (owed, err error) {
+	for _, o := range r.Sites {
+		if o != s && s != r.Sites[0] {
+			continue
+		}
+		var gone *host.UnreachableError
+		err := r.comeUp(ctx, o)
+		switch {
+		case o != s && errors.As(err, &gone):
+			owed = &driver.Owed{Node: o.Name, Err: err}
+		case err != nil:
+			return nil, err
+		}
+	}
+	return owed, nil
 }
 
 // unpackAction unpacks the server, and the cluster manager over it, beside the
