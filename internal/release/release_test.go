@@ -242,6 +242,7 @@ func TestPostgres(t *testing.T) {
 		"the broken ABI":            {"15.8", "15.9", "refuse  15.9 is known bad: use 15.10 (it breaks the ABI of extensions (November 2024), which may crash the server)"},
 		"the damaged indexes":       {"14.0", "14.3", "refuse  14.3 is known bad: use 14.4 (CREATE INDEX CONCURRENTLY and REINDEX CONCURRENTLY may leave rows out of the index)"},
 		"away from a known bad one": {"14.2", "14.4", "ok: 14.4 minor [] true"},
+		"an older one":              {"15.17", "15.16", "refuse  15.16 is older than 15.17: a plan leads to a newer release only"},
 		"another major":             {"15.8", "16.1", "refuse  there is no known way from 15.8 to 16.1"},
 	}
 	for name, tc := range tests {
