@@ -66,7 +66,6 @@ const (
 	data      = "/var/lib/pg/data"
 	port      = "5432"
 	serverKey = "postgres"
-	tickEvent = "pgsim-tick"
 	promoted  = "pgsim-promoted"
 )
 
@@ -77,7 +76,8 @@ type room struct {
 	nextRow int
 	nextID  int
 	acked   map[int]bool
-	blocked int // writes that waited for a standby which was not there
+	blocked int       // writes that waited for a standby which was not there
+	ticked  time.Time // the newest moment of a client's write that was looked at
 	lastAck time.Time
 	longest time.Duration // between two acknowledged writes
 	damage  []string
@@ -97,6 +97,12 @@ type node struct {
 	conf       map[string]string // postgresql.conf
 	live       map[string]string // in effect
 	autoLive   map[string]bool   // whether a live value came from auto
+	// What follows from live.
+	app, slot string
+	follows   string // the node that it is told to follow
+	syncNeed  int
+	syncNames []string
+
 	slots      map[string]bool
 	state      uint32 // of pg_control
 	checkpoint uint64
@@ -131,7 +137,8 @@ func (r *room) Clone() sim.State {
 	c.nodes = map[string]*node{}
 	for name, n := range r.nodes {
 		m := *n
-		m.wal = append([]record(nil), n.wal...)
+		n.wal = n.wal[:len(n.wal):len(n.wal)] // records never change: both sides append to copies
+		m.wal = n.wal
 		m.auto, m.conf, m.live, m.slots, m.autoLive = maps.Clone(n.auto), maps.Clone(n.conf), maps.Clone(n.live), maps.Clone(n.slots), maps.Clone(n.autoLive)
 		c.nodes[name] = &m
 	}
@@ -175,7 +182,7 @@ func Start(o Options) (*Lab, error) {
 	o.complete()
 	w := sim.New(o.Seed)
 	w.NoTrace()
-	r := &room{nodes: map[string]*node{}, acked: map[int]bool{}}
+	r := &room{nodes: map[string]*node{}, acked: map[int]bool{}, ticked: w.Time()}
 	l := &Lab{World: w, room: r, Inventory: &cluster.Inventory{Cluster: "sim", Driver: "postgres"}}
 	w.SetState(stateKey, r)
 	register(w, o.CutScript)
@@ -191,7 +198,6 @@ func Start(o Options) (*Lab, error) {
 		}
 	}
 	r.pump(w)
-	w.After(tick, tickEvent, "", nil)
 	return l, nil
 }
 
@@ -273,7 +279,10 @@ func (l *Lab) Blocked() (n int) {
 // Interruption is the longest time between two acknowledged writes; clients
 // write every 20 ms.
 func (l *Lab) Interruption() (d time.Duration) {
-	l.World.With(func() { d = roomOf(l.World).longest })
+	l.World.With(func() {
+		roomOf(l.World).settle(l.World)
+		d = roomOf(l.World).longest
+	})
 	return d
 }
 
@@ -295,7 +304,11 @@ func (l *Lab) Settings() map[string]string {
 
 // Freeze lets a standby receive and replay nothing more, or go on.
 func (l *Lab) Freeze(name string, frozen bool) {
-	l.World.With(func() { roomOf(l.World).nodes[name].frozen = frozen })
+	l.World.With(func() {
+		r := roomOf(l.World)
+		r.pump(l.World)
+		r.nodes[name].frozen = frozen
+	})
 }
 
 // Mend does what a person, or the machine's own start-up, does after the power

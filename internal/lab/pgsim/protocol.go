@@ -1,9 +1,9 @@
 package pgsim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,44 +14,93 @@ import (
 	"github.com/shiplift/shiplift/internal/lab/sim"
 )
 
-// serve speaks the protocol with one client until it goes, or the server does.
-func serve(w *sim.World, m *sim.Machine, pid string, c net.Conn) {
-	defer c.Close()
-	be := pgproto3.NewBackend(c, c)
-	if _, err := be.ReceiveStartupMessage(); err != nil {
-		return
-	}
-	be.Send(&pgproto3.AuthenticationOk{})
-	for k, v := range map[string]string{"client_encoding": "UTF8", "standard_conforming_strings": "on"} {
-		be.Send(&pgproto3.ParameterStatus{Name: k, Value: v})
-	}
-	be.Send(&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}})
-	be.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-	for be.Flush() == nil {
-		sql, a, ok := next(w, m, pid, c)
-		if !ok || sql == "" || a.gone {
-			return
-		}
-		a.send(be)
-	}
+// client is one client's connection. What it sends is done before its write
+// ends, so the same run is the same each time.
+type client struct {
+	w       *sim.World
+	m       *sim.Machine
+	pid     string
+	greeted bool
+	in, out []byte
 }
 
-// next takes one statement and carries it out. The room is locked before the
-// client's write has ended: a statement that was sent is done before the next
-// command of anybody, so the same run is the same each time.
-func next(w *sim.World, m *sim.Machine, pid string, c net.Conn) (sql string, a answer, ok bool) {
-	buf := make([]byte, 1<<16)
-	if _, err := c.Read(buf[:1]); err != nil {
-		return "", a, false
-	}
-	w.With(func() {
-		n, err := c.Read(buf[1:])
-		if ok = err == nil && buf[0] == 'Q' && n > 5; ok {
-			sql = strings.TrimRight(string(buf[5:n+1]), "\x00")
-			a = ask(w, m, pid, sql)
+func accept(w *sim.World, m *sim.Machine, pid string) sim.Server {
+	return &client{w: w, m: m, pid: pid}
+}
+
+// Serve takes the messages that are whole.
+func (c *client) Serve(came []byte) (back []byte, open bool) {
+	c.in = append(c.in, came...)
+	c.out = c.out[:0]
+	for open = true; open; {
+		head := 1 // the type; the first message has none
+		if !c.greeted {
+			head = 0
 		}
-	})
-	return sql, a, ok
+		if len(c.in) < head+4 {
+			break
+		}
+		end := head + int(binary.BigEndian.Uint32(c.in[head:]))
+		if len(c.in) < end {
+			break
+		}
+		open = c.message(c.in[:end])
+		c.in = c.in[end:]
+	}
+	if len(c.in) == 0 {
+		c.in = nil
+	}
+	return c.out, open
+}
+
+// message takes one; it returns whether the connection goes on.
+func (c *client) message(b []byte) bool {
+	if !c.greeted {
+		c.greeted = true
+		c.out = append(c.out, greeting...)
+		return true
+	}
+	if b[0] != 'Q' || len(b) < 6 {
+		return false
+	}
+	sql := string(b[5 : len(b)-1])
+	var a answer
+	c.w.With(func() { a = ask(c.w, c.m, c.pid, sql) })
+	if sql == "" || a.gone {
+		return false
+	}
+	c.out = a.append(c.out)
+	return true
+}
+
+// greeting is what a server says to each client that comes.
+var greeting = encoded(
+	&pgproto3.AuthenticationOk{},
+	&pgproto3.ParameterStatus{Name: "client_encoding", Value: "UTF8"},
+	&pgproto3.ParameterStatus{Name: "standard_conforming_strings", Value: "on"},
+	&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}},
+	ready,
+)
+
+var (
+	ready = &pgproto3.ReadyForQuery{TxStatus: 'I'}
+	done  = encoded(&pgproto3.CommandComplete{CommandTag: []byte("OK")}, ready)
+)
+
+func encoded(messages ...pgproto3.BackendMessage) []byte {
+	var out []byte
+	for _, m := range messages {
+		out = appended(out, m)
+	}
+	return out
+}
+
+func appended(out []byte, m pgproto3.BackendMessage) []byte {
+	out, err := m.Encode(out)
+	if err != nil {
+		panic(err) // only a message of many megabytes has an error
+	}
+	return out
 }
 
 // answer is what a statement brings.
@@ -61,37 +110,34 @@ type answer struct {
 	gone bool   // the server is not there any more
 }
 
-func (a answer) send(be *pgproto3.Backend) {
+// append writes the answer behind out.
+func (a answer) append(out []byte) []byte {
 	if a.code != "" {
-		be.Send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: a.code, Message: "refused with " + a.code})
-		be.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-		return
+		out = appended(out, &pgproto3.ErrorResponse{Severity: "ERROR", Code: a.code, Message: "refused with " + a.code})
+		return appended(out, ready)
 	}
 	if len(a.rows) > 0 {
 		var d pgproto3.RowDescription
 		for i := range a.rows[0] {
 			d.Fields = append(d.Fields, pgproto3.FieldDescription{Name: []byte("c" + itoa(i)), DataTypeOID: 25, DataTypeSize: -1, TypeModifier: -1})
 		}
-		be.Send(&d)
+		out = appended(out, &d)
 		for _, r := range a.rows {
 			var row pgproto3.DataRow
 			for _, v := range r {
 				row.Values = append(row.Values, []byte(v))
 			}
-			be.Send(&row)
+			out = appended(out, &row)
 		}
 	}
-	be.Send(&pgproto3.CommandComplete{CommandTag: []byte("OK")})
-	be.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	return append(out, done...)
 }
 
 func one(cols ...string) answer { return answer{rows: [][]string{cols}} }
 
 var (
-	tagForm     = regexp.MustCompile(`^/\* shiplift:([a-z-]+) \*/ `)
-	literalForm = regexp.MustCompile(`'((?:[^']|'')*)'`)
-	setForm     = regexp.MustCompile(`^alter system set (\w+) = '((?:[^']|'')*)'$`)
-	resetForm   = regexp.MustCompile(`^alter system reset (\w+)$`)
+	setForm   = regexp.MustCompile(`^alter system set (\w+) = '((?:[^']|'')*)'$`)
+	resetForm = regexp.MustCompile(`^alter system reset (\w+)$`)
 )
 
 // ask answers one statement of the tool.
@@ -101,24 +147,54 @@ func ask(w *sim.World, m *sim.Machine, pid, sql string) answer {
 	if itoa(n.pid) != pid || !m.Connected() {
 		return answer{gone: true}
 	}
-	t := tagForm.FindStringSubmatch(sql)
-	if t == nil {
+	r.settle(w)
+	tag, text, ok := tagged(sql)
+	if !ok {
 		w.Complain("%s: statement without a tag: %s", n.name, sql)
 		return answer{code: "42601"}
 	}
-	r.pump(w)
-	s := statement{w: w, r: r, n: n, m: m, text: sql[len(t[0]):]}
-	for _, l := range literalForm.FindAllStringSubmatch(s.text, -1) {
-		s.literals = append(s.literals, strings.ReplaceAll(l[1], "''", "'"))
-	}
-	fn := statements[t[1]]
+	r.flow(w)
+	s := statement{w: w, r: r, n: n, m: m, text: text, literals: literals(text)}
+	fn := statements[tag]
 	if fn == nil {
-		w.Complain("%s: unknown statement %s", n.name, t[1])
+		w.Complain("%s: unknown statement %s", n.name, tag)
 		return answer{code: "42601"}
 	}
 	a := fn(s)
-	r.write(w)
+	r.write(w, w.Time())
 	return a
+}
+
+// tagged splits a statement into its tag and what follows.
+func tagged(sql string) (tag, text string, ok bool) {
+	rest, ok := strings.CutPrefix(sql, "/* shiplift:")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, " */ ")
+}
+
+// literals are the quoted words of a statement.
+func literals(text string) []string {
+	var out []string
+	for {
+		_, rest, ok := strings.Cut(text, "'")
+		if !ok {
+			return out
+		}
+		end := 0
+		for end < len(rest) && (rest[end] != '\'' || end+1 < len(rest) && rest[end+1] == '\'') {
+			if rest[end] == '\'' {
+				end++ // a doubled quote stands for one
+			}
+			end++
+		}
+		if end >= len(rest) {
+			return out
+		}
+		out = append(out, strings.ReplaceAll(rest[:end], "''", "'"))
+		text = rest[end+1:]
+	}
 }
 
 // statement is one statement that a server answers.
@@ -229,8 +305,8 @@ func (s statement) alter() answer {
 }
 
 func (s statement) reload() answer {
-	s.n.reload()
-	s.r.pump(s.w)
+	s.r.reload(s.n)
+	s.r.flow(s.w)
 	return one("true")
 }
 
@@ -239,10 +315,10 @@ func (s statement) senders() (a answer) {
 		if d := s.r.nodes[name]; s.r.upstream(s.w, d) == s.n {
 			at := lsnText(d.end())
 			sync := "async"
-			if need, names := syncNeeds(s.n.live["synchronous_standby_names"]); need > 0 && matches(names, d.app()) {
+			if need, names := syncNeeds(s.n.live["synchronous_standby_names"]); need > 0 && matches(names, d.app) {
 				sync = "sync"
 			}
-			a.rows = append(a.rows, []string{d.app(), d.addr, "streaming", sync, at, at, at})
+			a.rows = append(a.rows, []string{d.app, d.addr, "streaming", sync, at, at, at})
 		}
 	}
 	return a

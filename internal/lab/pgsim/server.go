@@ -1,10 +1,12 @@
 package pgsim
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"path"
 	"regexp"
 	"strconv"
@@ -34,13 +36,9 @@ const systemID = 7300000000000000001
 func register(w *sim.World, cutScript string) {
 	w.RegisterTool("postgres", postgresTool)
 	w.RegisterTool("pg_ctl", pgctl)
-	w.RegisterServer(serverKey, serve)
+	w.RegisterAnswerer(serverKey, accept)
+	w.BeforeChange(func(w *sim.World) { roomOf(w).settle(w) })
 	w.RegisterProc("postgres", sim.ProcKind{Exit: crashed, Signal: signalled})
-	w.Handle(tickEvent, func(w *sim.World, _ sim.Event) {
-		roomOf(w).pump(w)
-		roomOf(w).write(w)
-		w.After(tick, tickEvent, "", nil)
-	})
 	w.Handle(promoted, func(w *sim.World, e sim.Event) { roomOf(w).promotionEnds(w, e.Node) })
 	if cutScript != "" {
 		w.RegisterScript(cutScript, cut)
@@ -128,6 +126,7 @@ func cut(c *sim.Call) int {
 
 // start runs a server on the data directory.
 func (r *room) start(w *sim.World, m *sim.Machine, binary string) error {
+	r.settle(w)
 	n := r.nodes[m.Name()]
 	exe := m.Real(binary)
 	_, n.release, _ = strings.Cut(m.Image(exe), " ")
@@ -137,7 +136,7 @@ func (r *room) start(w *sim.World, m *sim.Machine, binary string) error {
 	p := m.Spawn(sim.Proc{PPID: 1, Kind: "postgres", User: osUser, Exe: exe, Argv: []string{binary, "-D", data}, Cwd: data})
 	n.pid, n.promoting, n.crashed = p.PID, false, false
 	n.recovery = m.Exists(data + "/standby.signal")
-	n.reload()
+	r.reload(n)
 	status := "ready   "
 	n.state = inProduction
 	if n.recovery {
@@ -162,7 +161,7 @@ func (r *room) shutdown(w *sim.World, m *sim.Machine, n *node) {
 		n.checkpoint, n.checkTLI = n.end(), n.tli()
 		r.add(n, n.tli(), 0)
 		n.state = shutDown
-		r.pump(w)
+		r.flow(w)
 	}
 	pid := n.pid
 	r.ended(m, n)
@@ -185,56 +184,52 @@ func signalled(w *sim.World, m *sim.Machine, p *sim.Proc, sig string) bool {
 func crashed(w *sim.World, m *sim.Machine, p *sim.Proc, _ string) {
 	r := roomOf(w)
 	if n := r.nodes[m.Name()]; n != nil && n.pid == p.PID {
+		r.settle(w)
 		r.ended(m, n)
 		n.crashed = true
 	}
 }
 
-func (n *node) reload() {
-	n.live, n.autoLive = map[string]string{}, map[string]bool{}
-	for k, v := range n.conf {
-		n.live[k] = v
-	}
+// reload reads the settings again.
+func (r *room) reload(n *node) {
+	n.live, n.autoLive = maps.Clone(n.conf), map[string]bool{}
 	for k, v := range n.auto {
 		n.live[k], n.autoLive[k] = v, true
+	}
+	words := info(n.live["primary_conninfo"])
+	n.app = cmp.Or(words["application_name"], n.live["cluster_name"])
+	n.slot = n.live["primary_slot_name"]
+	n.syncNeed, n.syncNames = syncNeeds(n.live["synchronous_standby_names"])
+	n.follows = ""
+	for _, name := range r.order {
+		if u := r.nodes[name]; u != n && u.addr == words["host"] && port == words["port"] {
+			n.follows = name
+			break
+		}
 	}
 }
 
 var infoWord = regexp.MustCompile(`(\w+)=('(?:[^'\\]|\\.)*'|\S+)`)
 
-// infos holds connection strings that were read before: the flow of WAL asks
-// for the same few many thousand times.
+// infos holds connection strings that were read before: there are few, and
+// each is asked for thousands of times.
 var infos sync.Map
 
-func info(conninfo, key string) string {
+// info reads a connection string.
+func info(conninfo string) map[string]string {
 	if known, ok := infos.Load(conninfo); ok {
-		return known.(map[string]string)[key]
+		return known.(map[string]string)
 	}
 	words := map[string]string{}
 	for _, m := range infoWord.FindAllStringSubmatch(conninfo, -1) {
 		words[m[1]] = strings.Trim(m[2], "'")
 	}
 	infos.Store(conninfo, words)
-	return words[key]
-}
-
-func (n *node) app() string {
-	if a := info(n.live["primary_conninfo"], "application_name"); a != "" {
-		return a
-	}
-	return n.live["cluster_name"]
+	return words
 }
 
 // told is the node that a standby is told to follow.
-func (r *room) told(n *node) *node {
-	h, p := info(n.live["primary_conninfo"], "host"), info(n.live["primary_conninfo"], "port")
-	for _, name := range r.order {
-		if u := r.nodes[name]; u != n && u.addr == h && p == port {
-			return u
-		}
-	}
-	return nil
-}
+func (r *room) told(n *node) *node { return r.nodes[n.follows] }
 
 // upstream is the node that a standby streams from now, or nil.
 func (r *room) upstream(w *sim.World, n *node) *node {
@@ -242,7 +237,7 @@ func (r *room) upstream(w *sim.World, n *node) *node {
 	if u == nil || n.pid == 0 || !n.recovery || u.pid == 0 || !w.Machine(n.name).Connected() || !w.Machine(u.name).Connected() {
 		return nil
 	}
-	if s := n.live["primary_slot_name"]; s != "" && !u.slots[s] {
+	if n.slot != "" && !u.slots[n.slot] {
 		return nil
 	}
 	if !prefix(n.wal, u.wal) {
@@ -254,7 +249,7 @@ func (r *room) upstream(w *sim.World, n *node) *node {
 func (r *room) slotUsed(w *sim.World, n *node, s string) bool {
 	for _, name := range r.order {
 		d := r.nodes[name]
-		if d.live["primary_slot_name"] == s && r.upstream(w, d) == n {
+		if d.slot == s && r.upstream(w, d) == n {
 			return true
 		}
 	}
@@ -269,8 +264,35 @@ func prefix(a, b []record) bool {
 	return len(a) == 0 || a[len(a)-1] == b[len(a)-1]
 }
 
-// pump lets WAL flow down the chains, and looks for what must never be.
+// pump brings the room up to now: what clients wrote since, and where it flowed.
 func (r *room) pump(w *sim.World) {
+	r.settle(w)
+	r.flow(w)
+}
+
+// settle lets the clients write that did since it was last asked. Nothing
+// changed in between, or it would have been asked then: so the first of these
+// writes and the last stand for all.
+func (r *room) settle(w *sim.World) {
+	ticks := w.Time().Sub(r.ticked) / tick
+	if ticks <= 0 {
+		return
+	}
+	first := r.ticked.Add(tick)
+	r.ticked = r.ticked.Add(ticks * tick)
+	r.flow(w)
+	if acked := r.write(w, first); ticks > 1 {
+		if acked {
+			r.lastAck = r.ticked.Add(-tick)
+			r.longest = max(r.longest, tick)
+		}
+		r.flow(w)
+		r.write(w, r.ticked)
+	}
+}
+
+// flow lets WAL flow down the chains, and looks for what must never be.
+func (r *room) flow(w *sim.World) {
 	for range r.order {
 		moved := false
 		for _, name := range r.order {
@@ -322,8 +344,9 @@ func (r *room) hurt(format string, args ...any) {
 
 // write lets a client write one row wherever it is let. With synchronous
 // commit it is acknowledged when enough standbys have it; else at once, while
-// no standby has it yet.
-func (r *room) write(w *sim.World) {
+// no standby has it yet. It returns whether all rows were acknowledged.
+func (r *room) write(w *sim.World, at time.Time) bool {
+	acked := false
 	for _, name := range r.order {
 		n := r.nodes[name]
 		if n.pid == 0 || n.recovery || !w.Machine(name).Connected() {
@@ -331,29 +354,27 @@ func (r *room) write(w *sim.World) {
 		}
 		r.nextRow++
 		r.add(n, n.tli(), r.nextRow)
-		need, names := syncNeeds(n.live["synchronous_standby_names"])
-		if need == 0 {
-			r.ack(w)
-			continue
-		}
-		r.pump(w)
-		for _, d := range r.order {
-			s := r.nodes[d]
-			if r.upstream(w, s) == n && len(s.wal) == len(n.wal) && matches(names, s.app()) {
-				need--
+		need := n.syncNeed
+		if need > 0 {
+			r.flow(w)
+			for _, d := range r.order {
+				s := r.nodes[d]
+				if len(s.wal) == len(n.wal) && r.upstream(w, s) == n && matches(n.syncNames, s.app) {
+					need--
+				}
 			}
 		}
-		if need <= 0 {
-			r.ack(w)
+		if acked = need <= 0; acked {
+			r.ack(at)
 		} else {
 			r.blocked++
 		}
 	}
+	return acked
 }
 
 // ack tells the client that its newest row is kept.
-func (r *room) ack(w *sim.World) {
-	now := w.Time()
+func (r *room) ack(now time.Time) {
 	if !r.lastAck.IsZero() {
 		r.longest = max(r.longest, now.Sub(r.lastAck))
 	}
@@ -389,6 +410,7 @@ func matches(names []string, app string) bool {
 }
 
 func (r *room) promotionEnds(w *sim.World, name string) {
+	r.settle(w)
 	n := r.nodes[name]
 	if n.pid == 0 || !n.promoting {
 		return

@@ -79,7 +79,8 @@ func (w *World) Heal() {
 	defer w.mu.Unlock()
 	w.faults = nil
 	for _, m := range w.Machines() {
-		m.cut, m.slow = false, 0
+		m.Cut(false)
+		m.slow = 0
 		if m.fs.cap > 0 && m.fs.cap-m.fs.used < 100<<30 {
 			m.fs.cap = m.fs.used + 100<<30
 		}
@@ -143,7 +144,7 @@ func (w *World) strike(m *Machine, f Fault, p Point, s *struck) {
 			w.After(f.For, nodeUp, m.name, nil)
 		}
 	case LinkCut:
-		m.cut = true
+		m.Cut(true)
 		if f.For > 0 {
 			w.After(f.For, linkUp, m.name, nil)
 		}

@@ -494,6 +494,7 @@ func (m *Machine) PowerOff() {
 	if !m.up {
 		return
 	}
+	m.world.changes()
 	m.up = false
 	for _, s := range m.services {
 		s.Active, s.PID = false, 0
@@ -509,6 +510,7 @@ func (m *Machine) PowerOn() {
 	if m.up {
 		return
 	}
+	m.world.changes()
 	m.up, m.bootedAt = true, m.world.now
 	m.boots++
 	for _, n := range slices.Sorted(maps.Keys(m.services)) {
@@ -519,7 +521,12 @@ func (m *Machine) PowerOn() {
 }
 
 // Cut cuts (true) or mends the link to the machine; it runs on meanwhile.
-func (m *Machine) Cut(cut bool) { m.cut = cut }
+func (m *Machine) Cut(cut bool) {
+	if m.cut != cut {
+		m.world.changes()
+	}
+	m.cut = cut
+}
 
 // Slow makes each command that comes to the machine take d longer.
 func (m *Machine) Slow(d time.Duration) { m.slow = d }
@@ -586,6 +593,9 @@ func (m *Machine) Dial(ctx context.Context, network, addr string) (net.Conn, err
 			err = syscall.ENOENT
 		}
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	if make := w.defs.servers[l.Kind]; make != nil {
+		return newConn(make(w, to, l.Arg)), nil
 	}
 	here, there := net.Pipe()
 	go w.defs.conns[l.Kind](w, to, l.Arg, there) // ends when the caller closes its end

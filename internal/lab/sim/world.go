@@ -70,6 +70,8 @@ type defs struct {
 	procs    map[string]ProcKind
 	services map[string]ServiceKind
 	conns    map[string]ConnHandler
+	servers  map[string]func(*World, *Machine, string) Server
+	before   []func(*World)
 	usrbin   *inode
 	tars     *tars
 }
@@ -92,8 +94,8 @@ func New(seed uint64) *World {
 			handlers: map[string]func(*World, Event){},
 			hooks:    map[string]func(*World, *Machine, []string){},
 			procs:    map[string]ProcKind{}, services: map[string]ServiceKind{},
-			conns: map[string]ConnHandler{},
-			tars:  &tars{read: map[[32]byte]*archive{}},
+			conns: map[string]ConnHandler{}, servers: map[string]func(*World, *Machine, string) Server{},
+			tars: &tars{read: map[[32]byte]*archive{}},
 		},
 		now:      Epoch,
 		pcg:      rand.NewPCG(seed, 0x5eed),
@@ -133,6 +135,16 @@ func (w *World) mine() *defs {
 	d.procs, d.services, d.conns = maps.Clone(d.procs), maps.Clone(d.services), maps.Clone(d.conns)
 	w.defs, w.shared = &d, false
 	return w.defs
+}
+
+// BeforeChange lets fn run each time before the power or the link of a machine
+// changes: software that flows by itself brings its state up to now.
+func (w *World) BeforeChange(fn func(*World)) { w.defs.before = append(w.defs.before, fn) }
+
+func (w *World) changes() {
+	for _, fn := range w.defs.before {
+		fn(w)
+	}
 }
 
 // SetState and State keep a lab's own state.
@@ -365,7 +377,7 @@ func (w *World) fire(e Event) {
 		return
 	}
 	if e.Kind == linkUp {
-		w.machines[e.Node].cut = false
+		w.machines[e.Node].Cut(false)
 		return
 	}
 	fn := w.defs.handlers[e.Kind]
