@@ -32,7 +32,7 @@ var exitCodes = []struct {
 	code int
 	text say.Text
 }{
-	{exitDone, say.F("done; also: nothing to do, and upgraded (waiting for commit or rollback)", "完成；也包括：无需操作，以及已升级（等待提交或回滚）")},
+	{exitDone, say.F("done; also: nothing to do, and upgraded (waiting for commit or, where no one-way gate was crossed, rollback)", "完成；也包括：无需操作，以及已升级（等待提交；未越过单向关口时也可回滚）")},
 	{exitFailed, say.F("failed; nothing is left half-done", "失败；没有遗留做了一半的步骤")},
 	{exitUsage, say.F("wrong usage: a flag, the inventory or the plan file", "用法错误：参数、清单或计划文件")},
 	{exitPerson, say.F("failed, and a person must look before anything else", "失败，必须先由人查看")},

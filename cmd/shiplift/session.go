@@ -207,6 +207,7 @@ func (j *job) summary(verb string, out *run.Outcome) view.Summary {
 	sum := view.Summary{
 		Verb: verb, Cluster: p.Cluster, Run: j.trail.Run, State: string(out.State), From: p.From, To: p.To, Gate: out.Gate,
 		Step: out.Step, Why: out.Why.In(j.app.screen.Lang), Owed: out.Owed, Exit: exitOfOutcome(out),
+		Behind: j.app.screen.BehindOf(j.trail),
 	}
 	sum.Next = j.app.nextCommand(out.Next, out.Gate, p)
 	if j.meter != nil {

@@ -189,7 +189,10 @@ func (s *session) noOpenRun() error {
 		return err
 	}
 	state := t.State(false)
-	next := s.app.command("resume") + say.Text{EN: "   (or: ", ZH: "   （或："}.In(s.app.screen.Lang) + s.app.command("rollback") + say.Text{EN: ")", ZH: "）"}.In(s.app.screen.Lang)
+	next := s.app.command("resume")
+	if _, crossed := t.Crossed(); !crossed {
+		next += say.Text{EN: "   (or: ", ZH: "   （或："}.In(s.app.screen.Lang) + s.app.command("rollback") + say.Text{EN: ")", ZH: "）"}.In(s.app.screen.Lang)
+	}
 	if state == run.Upgraded {
 		next = strings.Replace(next, "resume", "commit", 1)
 	}

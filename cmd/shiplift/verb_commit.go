@@ -105,5 +105,5 @@ func (a *app) rollbackVerb() *cobra.Command {
 
 // summaryOf is the summary of a run that nobody works on.
 func (r *room) summaryOf(t *run.Trail, state run.State) view.Summary {
-	return view.Summary{Verb: "status", Cluster: t.Plan.Cluster, Run: t.Run, State: string(state), From: t.Plan.From, To: t.Plan.To}
+	return view.Summary{Verb: "status", Cluster: t.Plan.Cluster, Run: t.Run, State: string(state), From: t.Plan.From, To: t.Plan.To, Behind: r.app.screen.BehindOf(t)}
 }

@@ -103,6 +103,7 @@ func (r *room) runStatus(st *view.Status, t *run.Trail, alive bool) {
 		}
 	}
 	st.Gate = gateOf(t, state)
+	st.Behind = r.app.screen.BehindOf(t)
 	switch state {
 	case run.Upgraded:
 		st.Next = r.app.command("commit")

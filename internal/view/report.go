@@ -26,6 +26,7 @@ type Report struct {
 	Steps    []StepReport `json:"steps"`
 	Lines    []Line       `json:"timeline"`
 	Measured *Measured    `json:"measured,omitempty"`
+	Behind
 }
 
 // Session is one process that worked on the run.
@@ -61,6 +62,7 @@ func (s *Screen) ReportOf(records []journal.Record, t *run.Trail, state run.Stat
 	r := Report{
 		V: jsonVersion, Run: t.Run, Cluster: p.Cluster, Driver: p.Driver, State: string(state), From: p.From, To: p.To,
 		Started: t.Started, Ended: records[len(records)-1].Time, Sessions: []Session{}, Findings: s.FindingsOf(records[0].Findings),
+		Behind: s.BehindOf(t),
 	}
 	for i := range p.Steps {
 		st, trail := &p.Steps[i], &t.Steps[i]
@@ -138,7 +140,7 @@ func (s *Screen) Report(r Report) error {
 		return s.Object(r)
 	}
 	fmt.Fprintf(s.Out, s.word("report of run %s\n", "执行 %s 的报告\n"), r.Run)
-	fmt.Fprintf(s.Out, "  %s (%s)  %s  %s\n", r.Cluster, r.Driver, arrow(r.From, r.To), s.state(r.State))
+	fmt.Fprintf(s.Out, "  %s (%s)  %s  %s\n", r.Cluster, r.Driver, arrow(r.From, r.To), s.state(r.State, r.Crossed))
 	fmt.Fprintf(s.Out, "  %s — %s  (%s)\n", r.Started.Format(time.DateTime), r.Ended.Format(time.DateTime), Short(r.Ended.Sub(r.Started)))
 	s.measured(r.Measured)
 	s.reportSteps(r)

@@ -26,6 +26,7 @@ type Status struct {
 	Failed   string  `json:"failed,omitempty"`
 	Why      string  `json:"why,omitempty"`
 	Operator *Holder `json:"operator,omitempty"`
+	Behind
 	// Findings is set by verify alone.
 	Findings *[]Finding `json:"findings,omitempty"`
 }
@@ -87,7 +88,7 @@ func (s *Screen) Verified(st Status, fs []check.Finding) error {
 }
 
 func (s *Screen) statusHead(st *Status) {
-	head := fmt.Sprintf("%s (%s)  %s  %s", st.Cluster, st.Driver, s.state(st.State), way(st.State, st.From, st.To))
+	head := fmt.Sprintf("%s (%s)  %s  %s", st.Cluster, st.Driver, s.state(st.State, st.Crossed), way(st.State, st.From, st.To))
 	if st.Step.Total > 0 {
 		head += fmt.Sprintf("  %s %d/%d", s.word("step", "步骤"), st.Step.Done, st.Step.Total)
 	}
@@ -101,6 +102,7 @@ func (s *Screen) statusHead(st *Status) {
 	line(s.word("gate: ", "停在关口："), st.Gate)
 	line(s.word("failed step: ", "失败步骤："), st.Failed)
 	line(s.word("why: ", "原因："), st.Why)
+	st.lines(s, line)
 	if h := st.Operator; h != nil {
 		line(s.word("operator: ", "操作者："), s.in(h.Says()))
 	}
@@ -111,7 +113,11 @@ func (h *Holder) Says() say.Text {
 	return say.F("%s@%s, since %s: %s", "%s@%s，自 %s 起：%s", h.User, h.Host, h.Since.Format(time.DateTime), h.Doing)
 }
 
-func (s *Screen) state(state string) string {
+// state names a state; crossed is a one-way gate behind it, which leaves no rollback.
+func (s *Screen) state(state, crossed string) string {
+	if state == "upgraded" && crossed != "" {
+		return s.word("upgraded, waiting for commit", "已升级，等待提交")
+	}
 	words := map[string][2]string{
 		"idle": {"idle", "空闲"}, "running": {"running", "执行中"}, "interrupted": {"interrupted", "已中断（可续作）"},
 		"failed": {"failed", "失败"}, "upgraded": {"upgraded, waiting for commit or rollback", "已升级，等待提交或回滚"},

@@ -36,6 +36,7 @@ type Summary struct {
 	Owed    []string `json:"owed,omitempty"`
 	Exit    int      `json:"exit"`
 	TookMS  int64    `json:"took_ms"`
+	Behind
 	*Measured
 }
 
@@ -45,7 +46,7 @@ func (s *Screen) Summary(sum Summary) error {
 	if s.Format == JSON {
 		return s.Object(sum)
 	}
-	head := fmt.Sprintf("%s: %s  %s", sum.Cluster, s.state(sum.State), way(sum.State, sum.From, sum.To))
+	head := fmt.Sprintf("%s: %s  %s", sum.Cluster, s.state(sum.State, sum.Crossed), way(sum.State, sum.From, sum.To))
 	style := s.out.good
 	if sum.Exit != 0 {
 		style = s.out.warn
@@ -64,6 +65,7 @@ func (s *Screen) Summary(sum Summary) error {
 	if sum.Why != "" {
 		line(say.F("why: %s", "原因：%s", clean(sum.Why)))
 	}
+	sum.lines(s, func(key, value string) { fmt.Fprintf(s.Out, "  %s%s\n", key, clean(value)) })
 	if len(sum.Owed) > 0 {
 		line(say.F("left to do on: %s", "尚待处理的节点：%s", strings.Join(sum.Owed, ", ")))
 	}

@@ -154,6 +154,12 @@ func TestScreens(t *testing.T) {
 				Measured: &Measured{InterruptionMS: 87, Acknowledged: 4200, Errors: 3, RowsBefore: 410.2, RowsAfter: 409.8},
 			})
 		},
+		"behind": func(_ *testing.T, s *Screen) error {
+			return s.Summary(Summary{
+				Verb: "apply", Cluster: "prod", Run: "20261121-1", State: "upgraded", From: "8.1.1.14", To: "8.1.1.15", Gate: "commit", Next: "shiplift commit",
+				Behind: Behind{Crossed: "point-of-no-return", Left: "forward only"},
+			})
+		},
 		"report": func(t *testing.T, s *Screen) error {
 			records, trail := exampleRecords(t)
 			return s.Report(s.ReportOf(records, trail, run.FailedState))
