@@ -87,7 +87,7 @@ func (a *app) requestFlags(cmd *cobra.Command) *requestFlags {
 	f := cmd.Flags()
 	f.StringVar(&r.to, "to", "", a.t("the wanted release", "目标版本"))
 	f.StringArrayVar(&r.packages, "package", nil, a.t("the vendor's archive with its .sha256 beside it (repeatable)", "厂商升级包，旁边需有 .sha256（可重复）"))
-	f.StringVar(&r.mode, "mode", "rolling", a.t("rolling (also: grey) or inplace", "rolling（又称 grey，灰度）或 inplace（就地）"))
+	f.StringVar(&r.mode, "mode", "", a.t("rolling (also: grey) or inplace; not given: rolling where the cluster can", "rolling（又称 grey，灰度）或 inplace（就地）；不指定时，能滚动则滚动"))
 	f.StringVar(&r.component, "component", "", a.t("upgrade one component alone, by the driver's name for it", "只升级某个组件（名称由驱动定义）"))
 	f.StringVar(&r.candidate, "candidate", "", a.t("the standby that becomes the primary; the best one when not named", "切换后成为主库的备库；不指定则自动选择"))
 	f.BoolVar(&r.switchBack, "switch-back", false, a.t("make the old primary the primary again at the end", "最后切换回原主库"))
@@ -128,7 +128,7 @@ func (r *requestFlags) request() (plan.Request, error) {
 	switch r.mode {
 	case "grey":
 		req.Mode = "rolling"
-	case "rolling", "inplace":
+	case "rolling", "inplace", "": // the driver knows what the cluster can
 	default:
 		return req, usage("--mode", say.F("no mode %q; expected rolling, grey or inplace", "没有模式 %q；应为 rolling、grey 或 inplace", r.mode), say.Text{})
 	}

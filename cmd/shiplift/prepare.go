@@ -79,6 +79,7 @@ func (r *room) draw(ctx context.Context, req plan.Request) (*plan.Plan, []check.
 	if err := r.mustName(req); err != nil {
 		return nil, nil, err
 	}
+	req = driver.WithMode(r.driver, r.inv, req)
 	o, err := r.observe(ctx)
 	if err != nil {
 		return nil, nil, err

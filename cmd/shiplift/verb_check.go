@@ -30,6 +30,7 @@ func (a *app) checkVerb() *cobra.Command {
 		if err := r.mustName(req); err != nil {
 			return err
 		}
+		req = driver.WithMode(r.driver, r.inv, req)
 		o, err := r.observe(cmd.Context())
 		if err != nil {
 			return err

@@ -5,6 +5,18 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 )
 
+// WithMode fills in the mode of a request that names none.
+func WithMode(d Driver, inv *cluster.Inventory, r plan.Request) plan.Request {
+	if r.Mode != "" {
+		return r
+	}
+	r.Mode = "rolling"
+	if d, ok := d.(DefaultMode); ok {
+		r.Mode = d.DefaultMode(inv)
+	}
+	return r
+}
+
 // Make asks d for a plan and binds it to the observation it was made from:
 // apply refuses it when the facts have moved on.
 func Make(d Driver, inv *cluster.Inventory, o Observation, r plan.Request, engine string) (*plan.Plan, error) {

@@ -134,6 +134,12 @@ type Action interface {
 	Undo(ctx context.Context, t Target) error
 }
 
+// DefaultMode is what a driver has whose clusters do not all know both modes: it
+// names the mode of a request that names none. Without it that is "rolling".
+type DefaultMode interface {
+	DefaultMode(inv *cluster.Inventory) string
+}
+
 // RefusalError is the driver's reasoned no, with the rule of the manual behind it.
 type RefusalError struct {
 	Rule string

@@ -30,6 +30,17 @@ var _ driver.Driver = Driver{}
 // Name returns "dameng".
 func (Driver) Name() string { return "dameng" }
 
+// DefaultMode is the mode of a request that names none: only a DSC cluster
+// without Data Watch can be upgraded node by node.
+func (Driver) DefaultMode(inv *cluster.Inventory) string {
+	if newShape(inv).topology == DSC {
+		return "rolling"
+	}
+	return "inplace"
+}
+
+var _ driver.DefaultMode = Driver{}
+
 func aPath(v string) error {
 	if !path.IsAbs(v) || strings.ContainsAny(v, "\n'\"") {
 		return errors.New("an absolute path without quotes was expected")

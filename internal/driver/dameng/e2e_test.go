@@ -91,9 +91,6 @@ func (s scene) open(t testing.TB) *stage {
 	if mode == "" {
 		mode = "inplace"
 	}
-	if s.opts.Topology != "dsc" {
-		mode = "rolling" // the tool's default: everything but DSC goes in place
-	}
 	st := &stage{lab: l}
 	st.world = rehearse.World{
 		Driver: dameng.Driver{},

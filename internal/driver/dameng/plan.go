@@ -48,17 +48,10 @@ func checkOptions(r plan.Request) error {
 	return nil
 }
 
-// rolls reports whether a rolling upgrade is asked for. "rolling" is the tool's
-// default; only a DSC cluster without Data Watch has such a way, and any other
-// cluster goes in place, which the plan's first remark says.
-func (d *detail) rolls(r plan.Request) bool {
-	return d.site.topology == DSC && (r.Mode == "rolling" || r.Mode == "grey")
-}
-
 // pathRequest is the question that a plan's request asks.
 func (d *detail) pathRequest(r plan.Request, from, to release.Version) PathRequest {
 	first := d.site.nodes[0]
-	q := PathRequest{From: from, To: to, Topology: d.site.topology, Rolling: d.rolls(r), Facts: map[string]string{}}
+	q := PathRequest{From: from, To: to, Topology: d.site.topology, Rolling: r.Mode == "rolling", Facts: map[string]string{}}
 	pick := func(option, setting string) string {
 		if v := r.Options[option]; v != "" {
 			return v

@@ -194,7 +194,7 @@ func wrong(bad []string) error {
 func damengTwin(s *sight) (*model, error) {
 	o := damenglab.Options{Topology: s.fact("", "topology"), Release: s.plan.From, Standbys: len(s.with("role", "standby"))}
 	if o.Topology == "dw-dsc" {
-		o.Standbys = 1
+		o.Standbys /= 2 // each is a cluster of two nodes
 	}
 	base, err := damenglab.New(o)
 	if err != nil {
