@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/say"
@@ -63,6 +64,9 @@ var FactNames = map[string][]string{
 	"bridge":        nil,                                   // the DM7 to go over instead of 7.6.0.183
 }
 
+// catalogue is that of the product; it is only read.
+var catalogue = sync.OnceValues(func() (*release.Catalogue, error) { return release.Load("dameng") })
+
 // Path answers whether there is a way, over which releases, with which runbook,
 // what must hold and what can never be undone. An error means that the request
 // itself cannot be read.
@@ -70,7 +74,7 @@ func Path(r PathRequest) (release.Answer, error) {
 	if err := r.valid(); err != nil {
 		return release.Answer{}, err
 	}
-	c, err := release.Load("dameng")
+	c, err := catalogue()
 	if err != nil {
 		return release.Answer{}, err
 	}

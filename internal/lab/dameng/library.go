@@ -8,6 +8,7 @@ package dameng
 import (
 	"encoding/json"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,6 +141,15 @@ func libraryOf(s string) *library {
 		return nil
 	}
 	return &l
+}
+
+func (l *library) clone() *library {
+	c := *l
+	c.Huge = maps.Clone(l.Huge)
+	c.LSN, c.Seq = slices.Clone(l.LSN), slices.Clone(l.Seq)
+	c.ApplySeq, c.ApplyLSN, c.ExitLSN = slices.Clone(l.ApplySeq), slices.Clone(l.ApplyLSN), slices.Clone(l.ExitLSN)
+	c.History = slices.Clone(l.History)
+	return &c
 }
 
 // follow makes l equal with the primary p.

@@ -77,6 +77,7 @@ type room struct {
 	damage  []Damage
 	acked   int
 	magic   int64
+	memo    map[string]memo
 }
 
 // Clone is for sim.World.
@@ -94,6 +95,7 @@ func (r *room) Clone() sim.State {
 		c.dark[n] = slices.Clone(kinds)
 	}
 	c.damage = slices.Clone(r.damage)
+	c.memo = maps.Clone(r.memo)
 	return &c
 }
 
@@ -167,11 +169,26 @@ func (r *room) lib(w *sim.World, member string) *library {
 	if !ok {
 		return nil
 	}
-	return libraryOf(text)
+	if m, known := r.memo[member]; known && m.text == text {
+		return m.lib.clone()
+	}
+	l := libraryOf(text)
+	if l != nil {
+		r.memo[member] = memo{text, l.clone()}
+	}
+	return l
 }
 
 func (r *room) save(w *sim.World, member string, l *library) {
-	r.writeData(w, r.nodes(member)[0], "SYSTEM.DBF", l.bytes())
+	text := l.bytes()
+	r.memo[member] = memo{text, l.clone()}
+	r.writeData(w, r.nodes(member)[0], "SYSTEM.DBF", text)
+}
+
+// memo is a library as it was last read or written; every second asks for it.
+type memo struct {
+	text string
+	lib  *library
 }
 
 func (r *room) huge(w *sim.World, member string) bool {
