@@ -32,6 +32,9 @@ type Cmd struct {
 	Stdin   io.Reader
 	Effect  Effect
 	Timeout time.Duration // 0: DefaultTimeout; a negative one: only the context ends it
+	// Private: what the command prints holds a secret, so the audit keeps none
+	// of it (I10).
+	Private bool
 }
 
 // DefaultTimeout ends a command that says nothing about its own.

@@ -72,7 +72,9 @@ func (a *audit) Run(ctx context.Context, c Cmd) (Result, error) {
 	if ee := (*ExitError)(nil); errors.As(err, &ee) {
 		stdout, stderr = ee.Stdout, ee.Stderr
 	}
-	e.Stdout, e.Stderr = a.secrets.said(stdout), a.secrets.said(stderr)
+	if e.Stderr = a.secrets.said(stderr); !c.Private {
+		e.Stdout = a.secrets.said(stdout)
+	}
 	a.to.Record(e)
 	return res, err
 }

@@ -44,6 +44,7 @@ func (d *Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []
 		q("target", "the target is a newer minor release and not known to be bad", "目标是更新的小版本且不是已知问题版本", a.target),
 		q("replication", "every standby streams and is not far behind", "所有备库正在流复制且延迟不大", a.replication),
 		q("upstream", "every standby follows a node of the inventory", "所有备库都跟随清单中的节点", a.upstream),
+		{ID: "replication-login", Title: say.F("the primary may log in to its successor for replication", "主库可以用复制账户登录到接替它的节点"), Ask: a.replicationLogin},
 		q("sync", "synchronous replication is satisfied and stays so", "同步复制当前满足，升级中也能保持", a.sync),
 		q("parameters", "parameters let every node take the primary's place", "参数允许节点互换角色", a.parameters),
 		q("slots", "replication slots are in use, none is lost by a switchover", "复制槽均在使用，切换不会丢失复制槽", a.slots),

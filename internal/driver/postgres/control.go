@@ -65,11 +65,13 @@ type control struct {
 	ChecksumsMode uint32 // 0: off
 }
 
-// Offsets of ControlFileData on 64-bit little-endian machines. The layout has
-// been the same since PostgreSQL 13 (pg_control_version 1300) up to 17.
+// Offsets of ControlFileData on 64-bit little-endian machines. They have been
+// the same since PostgreSQL 13: what 17 added (the checkpoint's wal_level, and a
+// new pg_control_version) lies where 13 to 16 had padding.
 const (
-	controlVersion = 1300
-	controlCRC     = 288
+	controlVersion   = 1300 // PostgreSQL 13 to 16
+	controlVersion17 = 1700 // PostgreSQL 17
+	controlCRC       = 288
 	// ControlBytes is how much of pg_control the driver reads.
 	ControlBytes = 296
 )
@@ -80,8 +82,8 @@ func parseControl(b []byte) (control, error) {
 		return control{}, fmt.Errorf("pg_control is cut off: %d bytes", len(b))
 	}
 	le := binary.LittleEndian
-	if v := le.Uint32(b[8:]); v != controlVersion {
-		return control{}, fmt.Errorf("pg_control has version %d; releases 13 to 17 have %d", v, controlVersion)
+	if v := le.Uint32(b[8:]); v != controlVersion && v != controlVersion17 {
+		return control{}, fmt.Errorf("pg_control has version %d; releases 13 to 17 have %d or %d", v, controlVersion, controlVersion17)
 	}
 	if got, want := crc32.Checksum(b[:controlCRC], crc32.MakeTable(crc32.Castagnoli)), le.Uint32(b[controlCRC:]); got != want {
 		return control{}, fmt.Errorf("pg_control is damaged or was read while it was written: CRC %08x, recorded %08x", got, want)

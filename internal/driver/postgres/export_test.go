@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -29,6 +30,13 @@ func Rejoin(ctx context.Context, env driver.Env, from, to string) error {
 		return err
 	}
 	return f.proveFollows(ctx, c, to, nil)
+}
+
+// ControlWords are the fields of a control file in the words of the server's
+// own functions pg_control_system, _checkpoint, _init and _recovery.
+func ControlWords(b []byte) (string, error) {
+	c, err := parseControl(b)
+	return fmt.Sprintf("%d %d %d %s %s %d %s %d %d %d", c.SystemID, c.Version, c.Catalog, c.Checkpoint, c.Redo, c.Timeline, c.MinRecovery, c.BlockSize, c.SegmentSize, c.ChecksumsMode), err
 }
 
 func itoa64(n uint64) string { return strconv.FormatUint(n, 10) }

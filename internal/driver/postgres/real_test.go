@@ -2,7 +2,10 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
+	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
 
@@ -123,6 +127,7 @@ func TestRealRollingUpgradeAndBackUnderLoad(t *testing.T) {
 			t.Errorf("a healthy cluster: %s %s %s: %s (%s)", f.Severity, f.ID, f.Node, f.Says.EN, f.Evidence)
 		}
 	}
+	r.refusesAStrangersReplication(t)
 	m := r.meter(t)
 	s, err := rehearse.Begin(t.Context(), r.w)
 	if err != nil {
@@ -136,6 +141,113 @@ func TestRealRollingUpgradeAndBackUnderLoad(t *testing.T) {
 		t.Errorf("after the rollback: %v, before the run: %v", got, before)
 	}
 	r.finish(t, m)
+}
+
+// refusesAStrangersReplication holds that the check replication-login blocks
+// when the candidate's pg_hba.conf does not let the primary in.
+func (r *real) refusesAStrangersReplication(t *testing.T) {
+	t.Helper()
+	hba := filepath.Join(r.lab.Nodes()[1].Data, "pg_hba.conf")
+	whole, err := os.ReadFile(hba)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func() string {
+		for _, f := range r.checks(t) {
+			if f.ID == "replication-login" {
+				return string(f.Severity) + " " + f.Node + ": " + f.Evidence
+			}
+		}
+		return "nothing"
+	}
+	rewrite := func(body []byte) {
+		if err := os.WriteFile(hba, body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := r.lab.Connect(t.Context(), "db2", labpg.Superuser)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close(t.Context())
+		if _, err := c.Exec(t.Context(), "SELECT pg_reload_conf()"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite(regexp.MustCompile(`(?m)^.*replication.*\n`).ReplaceAll(whole, nil))
+	await(t, func() bool {
+		return strings.HasPrefix(login(), "block db1: ") && strings.Contains(login(), "no pg_hba.conf entry")
+	})
+	rewrite(whole)
+	await(t, func() bool { return strings.HasPrefix(login(), "pass db1: ") })
+}
+
+// await waits until a condition holds: a server takes a changed file in when it likes.
+func await(t *testing.T, ok func() bool) {
+	t.Helper()
+	spec := wait.Spec{What: say.Same("the condition"), Deadline: 10 * time.Second, Every: 20 * time.Millisecond}
+	if err := wait.For(t.Context(), wait.Real{}, spec, nil, func(context.Context) (wait.Look, error) { return wait.Look{Done: ok()}, nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The other major releases whose control file and views the driver reads.
+func TestRealOtherMajorsGoThereAndBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	for from, to := range map[string]string{"16.13": "16.14", "17.9": "17.10"} {
+		t.Run(from+" to "+to, func(t *testing.T) {
+			t.Parallel()
+			r := openReal(t, labpg.Options{Nodes: 2, Release: from, To: []string{to}}, plan.Request{To: to, Mode: "rolling"})
+			for _, f := range r.checks(t) {
+				if f.Severity != check.Pass {
+					t.Errorf("a healthy cluster: %s %s %s: %s (%s)", f.Severity, f.ID, f.Node, f.Says.EN, f.Evidence)
+				}
+			}
+			r.readsControlAsTheServerDoes(t)
+			before := r.releases(t)
+			m := r.meter(t)
+			s, err := rehearse.Begin(t.Context(), r.w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			work(t, s, "apply", run.Upgraded)
+			want := []string{"db1 standby " + to + "/" + to + " streaming", "db2 primary " + to + "/" + to + " primary"}
+			if got := r.releases(t); !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+			if to == "17.10" {
+				work(t, s, "commit", run.Committed)
+			} else {
+				work(t, s, "rollback", run.RolledBack)
+				if got := r.releases(t); !slices.Equal(got, before) {
+					t.Errorf("after the rollback: %v, before the run: %v", got, before)
+				}
+			}
+			r.finish(t, m)
+		})
+	}
+}
+
+// readsControlAsTheServerDoes compares the driver's reading of pg_control with
+// the server's own.
+func (r *real) readsControlAsTheServerDoes(t *testing.T) {
+	t.Helper()
+	for _, n := range r.lab.Nodes() {
+		c, err := r.lab.Connect(t.Context(), n.Name, labpg.Superuser)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var says string
+		err = c.QueryRow(t.Context(), `SELECT concat_ws(' ', s.system_identifier, s.pg_control_version, s.catalog_version_no, c.checkpoint_lsn, c.redo_lsn, c.timeline_id,
+			r.min_recovery_end_lsn, i.database_block_size, i.bytes_per_wal_segment, i.data_page_checksum_version)
+			FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i, pg_control_recovery() r`).Scan(&says)
+		body, fileErr := os.ReadFile(filepath.Join(n.Data, "global", "pg_control"))
+		if err := errors.Join(err, fileErr, c.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := postgres.ControlWords(body); err != nil || got != says {
+			t.Errorf("%s: read %s, the server says %s: %v", n.Name, got, says, err)
+		}
+	}
 }
 
 func TestRealSynchronousCascadeGoesAndSwitchesBackUnderLoad(t *testing.T) {

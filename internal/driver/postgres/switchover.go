@@ -326,19 +326,16 @@ func (p *pair) prepare(ctx context.Context) (identity, error) {
 // giveUpstream tells the primary whom it will follow as a standby. It takes
 // effect when it starts with standby.signal.
 func (p *pair) giveUpstream(ctx context.Context) error {
-	ci, _, err := p.fc.conninfo(ctx)
+	ci, own, err := asStandby(ctx, p.fc, p.tc)
 	if err != nil {
 		return err
 	}
-	if len(ci) == 0 {
-		// It was never a standby: it will log in as its successor did.
-		if ci, _, err = p.tc.conninfo(ctx); err != nil {
-			return err
-		}
-		ci = ci.without("application_name")
-		if name := p.t.Step.Args["name"]; name != "" && name != "walreceiver" && p.from.Name == p.t.Step.Args["from"] {
-			ci = ci.with("application_name", name)
-		}
+	if name := p.t.Step.Args["name"]; !own && name != "" && name != "walreceiver" && p.from.Name == p.t.Step.Args["from"] {
+		ci = ci.with("application_name", name)
+	}
+	// What would not be let in must be known while the clients still write.
+	if err := p.from.mayFollow(ctx, p.to, ci); err != nil {
+		return err
 	}
 	slot := p.t.Step.Args["slot"]
 	if p.from.Name != p.t.Step.Args["from"] { // the way back: it follows as it did
