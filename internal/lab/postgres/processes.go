@@ -17,6 +17,10 @@ func (l *Lab) nodeDirs() []string {
 	return dirs
 }
 
+// ProcessesIn returns the processes whose working directory or program lies in
+// dir, which is where all processes of a lab's nodes work.
+func ProcessesIn(dir string) []lab.Process { return processesIn([]string{dir}) }
+
 // processesIn returns the processes whose working directory or program lies in one of dirs.
 func processesIn(dirs []string) []lab.Process {
 	entries, err := os.ReadDir("/proc")

@@ -19,6 +19,7 @@ func Dir(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	Guard(tb, dir)
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the servers run as another account
 		tb.Fatal(err)
 	}
