@@ -217,7 +217,7 @@ func (install) Probe(ctx context.Context, t driver.Target) (driver.Standing, err
 	case r.allOld:
 		return driver.NotApplied, nil
 	case !r.allNew:
-		return driver.Unknown, mixed(r)
+		return s.halfRestored(ctx, t, memo, r)
 	case t.Undoing:
 		return driver.Applied, nil // whatever it lacks, Restore.py is the way back
 	}
@@ -225,6 +225,27 @@ func (install) Probe(ctx context.Context, t driver.Target) (driver.Standing, err
 		return driver.Unknown, err
 	}
 	return driver.Applied, nil
+}
+
+// halfRestored tells a mixture that a Restore.py of this run left from one of
+// the installer's: behind the first the same backup is restored once more [A],
+// the second is the vendor's case.
+func (s *site) halfRestored(ctx context.Context, t driver.Target, memo installMemo, r releases) (driver.Standing, error) {
+	begun, err := s.restoreBegun(ctx, t, memo)
+	switch {
+	case err != nil:
+		return driver.Unknown, notOwed(err)
+	case begun && t.Undoing:
+		return driver.Half, nil
+	}
+	return driver.Unknown, mixed(r)
+}
+
+// restoreBegun reports whether this run has started Restore.py before: it does
+// so only where every node has the new release.
+func (s *site) restoreBegun(ctx context.Context, t driver.Target, memo installMemo) (bool, error) {
+	n, err := s.lastRecord(ctx, t, recordRestore)
+	return n > memo.Records[recordRestore], err
 }
 
 // settled lets everything end that runs and reads the releases.
@@ -393,8 +414,9 @@ func (s *site) mayInstall(ctx context.Context, t driver.Target) error {
 	return s.optionsRight(ctx, t) // G21
 }
 
-// Undo is runbook R: Restore.py when every node has the new release. Mixed
-// releases are the vendor's case.
+// Undo is runbook R: Restore.py when every node has the new release, and again
+// when it did not come to its end. Releases that the installer mixed are the
+// vendor's case.
 func (install) Undo(ctx context.Context, t driver.Target) error {
 	s, err := siteOf(t)
 	if err != nil {
@@ -411,7 +433,9 @@ func (install) Undo(ctx context.Context, t driver.Target) error {
 	case r.allOld:
 		return s.leaveStopped(ctx, t)
 	case !r.allNew:
-		return mixed(r)
+		if begun, err := s.restoreBegun(ctx, t, memo); err != nil || !begun {
+			return errors.Join(err, mixed(r))
+		}
 	}
 	if err := s.restore(ctx, t, memo); err != nil {
 		return notOwed(err)
@@ -471,7 +495,7 @@ func (s *site) restore(ctx context.Context, t driver.Target, memo installMemo) e
 		return err
 	}
 	return &say.Problem{Place: t.Step.Node, Text: say.F("Restore.py ended with status %d and the nodes have: %s (%s)", "Restore.py 以状态 %d 结束，各节点版本为：%s（%s）", run.code, r.shown, lastLine(run.log)),
-		Next: say.F("keep %s and the backup file %s, call the vendor", "保留 %s 与备份文件 %s，联系厂商", runs(t), file)}
+		Next: say.F("mend the cause, then `shiplift rollback` runs Restore.py with %s again; if that does not help keep %s and call the vendor", "排除原因后，shiplift rollback 将再次以 %s 执行 Restore.py；若仍失败，保留 %s 并联系厂商", file, runs(t))}
 }
 
 // notOwed makes an unreachable node a problem that stops the way back here:

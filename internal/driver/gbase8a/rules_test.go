@@ -534,3 +534,25 @@ func TestResumeAfterTheInstallerWentBack(t *testing.T) {
 	}
 	wants(t, s, "rollback", run.RolledBack)
 }
+
+// TestARestoreThatDidNotEndIsMadeAgain: a disk was full under Restore.py, some
+// nodes have the old release and one the new; the cause is mended, and the same
+// backup is restored once more.
+func TestARestoreThatDidNotEndIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	o := open(t, v953, upgrade953, nil)
+	s := begin(t, o)
+	wants(t, s, "apply", run.Upgraded)
+	o.w.With(func() { o.w.Machine("db3").SetDisk(200<<30, 200<<30-1<<19) })
+	for _, says := range []string{"10.0.2.103 is not reachable or full", "10.0.2.103 is not reachable or full"} {
+		out, err := s.Work(t.Context(), "rollback", nil)
+		if err != nil || out.State != run.FailedState || out.Step != "db1/install" || !strings.Contains(out.Why.EN, says) {
+			t.Fatalf("rollback ended %s at %q: %s, %v", out.State, out.Step, out.Why.EN, err)
+		}
+	}
+	if !o.mixed() {
+		t.Fatal("the releases are not mixed: the case shows nothing")
+	}
+	o.w.Heal()
+	wantsBack(t, s, o)
+}

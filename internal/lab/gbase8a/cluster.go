@@ -86,6 +86,7 @@ type Node struct {
 	Version string
 
 	opened     bool // gcware has been up long enough to be OPEN
+	fell       bool // its programs ended with the power, and none was started since
 	stopFailed bool // a normal stop failed: --force is allowed
 	revived    bool
 }
@@ -110,6 +111,7 @@ type Cluster struct {
 	LicenseOK   bool
 	OtherLock   bool // another operator works on this cluster
 
+	mended     bool // the vendor's people unmixed the releases, and no tool was used since
 	job        flushJob
 	sawOpen    time.Time // when gcadmin last showed every gcware OPEN
 	install    *installer

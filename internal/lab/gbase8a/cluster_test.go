@@ -300,3 +300,38 @@ func TestSimulatedSoftware(t *testing.T) {
 		})
 	}
 }
+
+func TestMend(t *testing.T) {
+	t.Parallel()
+	w := sim.New(1)
+	c := Install(w, Config{Flavor: V953})
+	db3 := w.Machine("db3")
+	db3.PowerOff()
+	db3.PowerOn()
+	if err := c.Whole(w); err == nil {
+		t.Fatal("what fell with the power came back by itself")
+	}
+	c.Mend(w)
+	_ = w.Sleep(t.Context(), 5*time.Second)
+	if err := c.Whole(w); err != nil {
+		t.Errorf("a person starts it while the others serve: %v", err)
+	}
+	for _, n := range c.Nodes {
+		must(t, w, c, n.Name, "gcluster_services", "all", "stop")
+	}
+	db3.PowerOff()
+	db3.PowerOn()
+	c.Mend(w)
+	if c.running(w, c.node("db3"), "gcware") != nil {
+		t.Error("started although the cluster was stopped on purpose")
+	}
+	c.install = &installer{from: "9.5.3.27.14", to: "9.5.3.28.12"}
+	c.setVersion(w, c.node("db1"), "9.5.3.28.12")
+	c.Mend(w)
+	if c.mixed() || c.Nodes[0].Version != "9.5.3.27.14" {
+		t.Errorf("db1 has %s", c.Nodes[0].Version)
+	}
+	if err := c.Whole(w); err == nil || !strings.Contains(err.Error(), "ended with mixed releases") {
+		t.Errorf("a run that ends mixed is not noticed: %v", err)
+	}
+}

@@ -86,6 +86,9 @@ func (c *Cluster) Whole(w *sim.World) error {
 			}
 		}
 	}
+	if c.mended {
+		note("the run ended with mixed releases")
+	}
 	if open, all := c.openCount(w); open < all {
 		note("%d of %d gcware OPEN", open, all)
 	}

@@ -57,6 +57,7 @@ func (c *Cluster) start(w *sim.World, n *Node, prog string) {
 	}
 	f := c.file(n, prog)
 	w.Machine(n.Machine).Spawn(sim.Proc{Kind: tool, User: dbaUser, Exe: f, Argv: []string{f}})
+	n.fell = false
 	if prog == "gcware" {
 		n.opened = false
 		w.After(c.Delays.Open, evOpen, n.Name, nil)
@@ -74,6 +75,7 @@ func exits(w *sim.World, m *sim.Machine, p *sim.Proc, why string) {
 	f := strings.Fields(p.Image)
 	c := Of(w)
 	n := c.node(f[2])
+	n.fell = n.fell || why == "power"
 	if f[1] == "gcware" {
 		c.gcwareExits(w, n, why)
 	}

@@ -49,6 +49,7 @@ func run(call *sim.Call) int {
 		return 1
 	}
 	c := Of(call.World)
+	c.mended = false
 	n := c.node(f[1])
 	switch f[0] {
 	case "gcadmin":

@@ -285,7 +285,8 @@ func gbaseTwin(s *sight) (*model, error) {
 			lab := gbaselab.Of(w)
 			return &site{World: rehearse.World{
 				Driver: gbase8a.Driver{}, Sim: w, Request: plan.Request{Packages: files}, Truth: func() error { return gbaseTruth(w, lab) },
-				Env: driver.Env{Hosts: lab.Hosts(w), Inventory: lab.Inventory(), Clock: w, Secret: gbaselab.Secret, Serial: true},
+				Mend: func() error { w.With(func() { lab.Mend(w) }); return nil },
+				Env:  driver.Env{Hosts: lab.Hosts(w), Inventory: lab.Inventory(), Clock: w, Secret: gbaselab.Secret, Serial: true},
 			}}, nil
 		},
 		missing: []say.Text{say.F("names, addresses and directories (the twin has its own), tables, distributions, the load that keeps gcware busy",
