@@ -126,7 +126,13 @@ func (r *room) apply(ctx context.Context, f *applyFlags) error {
 			return err
 		}
 	}
-	s, err := r.take(ctx, "apply "+p.From+" → "+p.To)
+	return r.start(ctx, p, opts, f.meter)
+}
+
+// start begins a run of a plan and carries it as far as options say. Without a
+// meter nothing is measured.
+func (r *room) start(ctx context.Context, p *plan.Plan, opts run.Options, meter *meterFlags) error {
+	s, err := r.take(ctx, opts.Verb+" "+p.From+" → "+p.To)
 	if err != nil {
 		return err
 	}
@@ -134,16 +140,19 @@ func (r *room) apply(ctx context.Context, f *applyFlags) error {
 	if err := s.noOpenRun(); err != nil {
 		return err
 	}
-	if findings, err = s.fresh(ctx, p); err != nil {
+	findings, err := s.fresh(ctx, p)
+	if err != nil {
 		return err
 	}
 	j, err := s.begin(ctx, p, findings)
 	if err != nil {
 		return err
 	}
-	if err := j.startMeter(ctx, f.meter); err != nil {
-		j.settleCopies(ctx)
-		return err
+	if meter != nil {
+		if err := j.startMeter(ctx, meter); err != nil {
+			j.settleCopies(ctx)
+			return err
+		}
 	}
 	return j.carry(ctx, opts)
 }

@@ -164,6 +164,7 @@ var deeds = map[string]deed{
 	"stop-css-first":  {probe: sharedDownProbe, do: sharedDown, undo: sharedUp},
 	"start-node":      {probe: startNodeProbe, do: startNodeDo, undo: startNodeUndo},
 	"clean-up":        {do: cleanUp, probe: cleanProbe},
+	"put-back-bin":    {prepare: putBackPrepare, probe: putBackProbe, do: putBackDo, undo: putBackUndo},
 }
 
 // Action returns how steps of a kind are done.
@@ -532,6 +533,9 @@ func startServerDo(ctx context.Context, k *task) error {
 }
 
 func startServerUndo(ctx context.Context, k *task) error {
+	if k.repairing() {
+		return nil
+	}
 	if up, _, err := k.m.running(ctx); err != nil || up == 0 {
 		return err
 	}

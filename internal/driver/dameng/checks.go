@@ -24,6 +24,10 @@ func (Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []che
 		out = append(out, check.Check{ID: id, Title: title, Ask: func(context.Context) ([]check.Finding, error) { return ask(), nil }})
 	}
 	add("dm-reachable", say.F("every node can be read", "所有节点可读取"), c.reachable)
+	if repairs(r) {
+		add("dm-mode-status", say.F("ALTER_MODE_STATUS is 0", "ALTER_MODE_STATUS 为 0"), c.modeStatus)
+		return out // what else the checks want is what the repair is for
+	}
 	add("dm-release", say.F("all nodes run one release", "所有节点版本一致"), c.oneRelease)
 	add("dm-path", say.F("there is a way to the wanted release", "存在到目标版本的升级路径"), c.path)
 	add("dm-open", say.F("every database is OPEN", "所有数据库为 OPEN"), c.open)

@@ -67,6 +67,10 @@ func proveExit(ctx context.Context, k *task) error {
 }
 
 func (k *task) unclean(n *node, what say.Text) error {
+	if k.arg("runbook") == repairExit {
+		return &say.Problem{Place: n.name, Text: say.Join(": ", say.F("it was not closed normally", "未正常退出"), what),
+			Next: say.F("look at its log, then shiplift rollback and shiplift repair-exit once more", "请查看其日志，然后 shiplift rollback，并再次执行 shiplift repair-exit")}
+	}
 	return &say.Problem{Place: n.name,
 		Text: say.Join(": ", say.F("it was not closed normally by %s, and %s would refuse it (DM-002)", "未由 %s 正常退出，%s 会拒绝启动（DM-002）", k.from(), k.to()), what),
 		Next: say.F("shiplift rollback, then shiplift repair-exit", "shiplift rollback，然后 shiplift repair-exit")}

@@ -25,6 +25,8 @@ var optionNames = map[string][]string{
 	"archives":      {"move", "leave"},
 	"origin":        nil,
 	"bridge":        nil,
+	"release":       nil, // of repair-exit: what the library ran last
+	"old-bin":       nil, // of repair-exit: where the old binaries were put
 }
 
 func checkOptions(r plan.Request) error {
@@ -35,6 +37,15 @@ func checkOptions(r plan.Request) error {
 		}
 		if values != nil && !slices.Contains(values, r.Options[name]) {
 			return problem("--option "+name, say.F("%q is not one of %s", "%q 不在可选值 %s 中", r.Options[name], strings.Join(values, ", ")), say.Text{})
+		}
+		if (name == "release" || name == "old-bin") && !repairs(r) {
+			return problem("--option "+name, say.F("it belongs to repair-exit alone", "仅用于 repair-exit"), say.Text{})
+		}
+		if name == "old-bin" {
+			if err := aPath(r.Options[name]); err != nil {
+				return problem("--option "+name, say.F("%q is not an absolute path", "%q 不是绝对路径", r.Options[name]), say.Text{})
+			}
+			continue
 		}
 		if values == nil {
 			if _, err := release.Parse(r.Options[name]); err != nil {
@@ -108,12 +119,12 @@ func (Driver) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request)
 	if err := checkOptions(r); err != nil {
 		return plan.Plan{}, err
 	}
+	if repairs(r) {
+		return d.planRepair(r)
+	}
 	from, err := d.release()
 	if err != nil {
 		return plan.Plan{}, err
-	}
-	if r.Options["runbook"] == "repair-exit" {
-		return d.planRepair(from)
 	}
 	to, err := release.Parse(r.To)
 	if err != nil {

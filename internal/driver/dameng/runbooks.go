@@ -409,35 +409,3 @@ func (b *builder) rollNode(n *node) {
 	}
 	one("start-node", "DM-092 DM-094", say.F("Start dmcss, dmasmsvr and the instance of %s with %s, and wait until the cluster calls it OK", "用 %[2]s 启动 %[1]s 的 dmcss、dmasmsvr 与实例，等待集群确认 OK", n.name, b.h.To))
 }
-
-// planRepair settles a cluster whose members were not closed in order: the old
-// software starts everything, the cluster settles, and everything is closed in order.
-func (d *detail) planRepair(v release.Version) (plan.Plan, error) {
-	b := &builder{d: d, q: PathRequest{Topology: d.site.topology}}
-	b.p.From, b.p.To = v.String(), v.String()
-	b.h = release.Hop{From: v, To: v, Runbook: "repair-exit"}
-	b.duties = DutiesOf(d.site.topology, nil)
-	b.primary = d.site.member(d.primary)
-	if b.primary == nil {
-		b.primary = d.site.members[0] // all is down: the order of the inventory; stopping looks again
-	}
-	for _, m := range d.site.members {
-		if m != b.primary {
-			b.standby = append(b.standby, m)
-		}
-	}
-	b.down = true
-	shared := sharedOf(d.site.members)
-	b.startShared(shared)
-	b.mount("start-server", d.site.members)
-	for i := range b.p.Steps {
-		delete(b.p.Steps[i].Args, "want")
-		b.p.Steps[i].Class = plan.Reversible
-	}
-	b.bringUp()
-	b.stage(plan.Step{ID: "verify", Kind: plan.VerifyKind, Class: plan.ReadOnly, Impact: plan.None, Timeout: minutes(30),
-		Says: say.F("Prove that the whole cluster is open and healthy with %s", "证明整个集群以 %s 打开且健康", v)})
-	b.stage(plan.Step{ID: plan.CommitGate, Kind: plan.GateKind, Class: plan.OneWay, Impact: plan.None, Says: say.F("Close the repair", "结束修复"),
-		Gate: &plan.Gate{OneWay: true, Costs: say.F("nothing is removed; the next upgrade stops the cluster in order", "不删除任何内容；下一次升级会按顺序停止集群")}})
-	return b.p, nil
-}

@@ -1,7 +1,6 @@
 package dameng_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -266,67 +265,6 @@ func TestChecksBlockWhatNobodyAnswered(t *testing.T) {
 				t.Errorf("findings %+v, want %s", bad, tc.want)
 			}
 		})
-	}
-}
-
-// The field case: somebody stopped the standby first, then the primary; the
-// old software settles everything, and then the upgrade goes through.
-func TestRepairExit(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"DW, redo log", "DW, no format"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			sc := scenes[name]
-			st := sc.open(t)
-			for _, u := range []string{"db3 DmMonitorServiceGRP1_RT_03", "db2 DmWatcherServiceGRP1_RT_02", "db1 DmWatcherServiceGRP1_RT_01", "db2 DmServiceGRP1_RT_02", "db1 DmServiceGRP1_RT_01"} {
-				node, unit, _ := strings.Cut(u, " ")
-				if sc.opts.Standbys == 0 && node == "db3" {
-					node, unit = "db2", "DmMonitorServiceGRP1_RT_02"
-				}
-				st.sh(t, node, "systemctl", "stop", unit)
-			}
-			if sc.opts.Standbys == 2 {
-				st.sh(t, "db3", "systemctl", "stop", "DmWatcherServiceGRP1_RT_03")
-				st.sh(t, "db3", "systemctl", "stop", "DmServiceGRP1_RT_03")
-			}
-			st.labelOld(t, sc.opts.Release)
-			repair := st.world
-			repair.Truth = func() error { return nil }
-			repair.Request.To, repair.Request.Options = sc.opts.Release, map[string]string{"runbook": "repair-exit"}
-			s, err := rehearse.Begin(t.Context(), repair)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
-				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
-			}
-			if err := s.Wants(t.Context(), "commit", run.Committed); err != nil {
-				t.Fatal(err)
-			}
-			st.world.Truth = func() error { return nil } // the slip itself is on record
-			if s, err = rehearse.Begin(t.Context(), st.world); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
-				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
-			}
-			for _, d := range st.lab.Truth().Damage {
-				if d.Rule != "DM-020" {
-					t.Errorf("damage beside the slip: %s", d)
-				}
-			}
-		})
-	}
-}
-
-// labelOld writes what an earlier upgrade by Shiplift would have left: DM8's
-// tools do not tell their release while nothing runs.
-func (s *stage) labelOld(t *testing.T, release string) {
-	t.Helper()
-	for _, m := range s.lab.World.Machines() {
-		if err := host.WriteFile(context.Background(), m, "/opt/dmdbms/bin/release.txt", []byte("V"+release+"-Build\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

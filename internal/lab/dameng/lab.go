@@ -6,9 +6,11 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -470,6 +472,49 @@ func (l *Lab) NodeError(node string) {
 		v := r.votes[node]
 		v.OK = "ERROR"
 		r.votes[node] = v
+	})
+}
+
+// StopStandbyFirst is the slip of the field case (spec/dameng.md section 6, 1):
+// somebody stops monitors and watchers, then the standbys, and the primary last.
+func (l *Lab) StopStandbyFirst() error {
+	var err error
+	l.World.With(func() {
+		r := roomOf(l.World)
+		stop := func(unit string, member string) {
+			for _, s := range r.nodes(member) {
+				if m := l.World.Machine(s.Name); m.Service(s.unit(unit)) != nil {
+					err = errors.Join(err, m.StopService(m.Service(s.unit(unit))))
+				}
+			}
+		}
+		members := r.members()
+		slices.Reverse(members)
+		for _, unit := range []string{"DmMonitorService", "DmWatcherService"} {
+			for _, m := range members {
+				stop(unit, m)
+			}
+		}
+		for _, m := range members {
+			if r.shared(m) {
+				r.stopAll(l.World, m)
+				continue
+			}
+			stop("DmService", m)
+		}
+	})
+	return err
+}
+
+// InstallByHand puts the binaries of a release in place on every node, with no
+// step of the manual around it.
+func (l *Lab) InstallByHand(release string) {
+	l.World.With(func() {
+		for _, s := range roomOf(l.World).sites {
+			for _, t := range tools {
+				l.World.Machine(s.Name).Install(s.Home+"/bin/"+t, t+" "+release, osUser)
+			}
+		}
 	})
 }
 

@@ -25,7 +25,7 @@ var damengProduct = &Product{
 		{Name: "huge-tables", Kind: Yes, Default: "false", Doc: say.F("there are HUGE tables", "存在 HUGE 表")},
 	},
 	Own:    []string{"ini"},
-	Faults: []string{"kill-server", "lag", "no-lag", "equal-magic", "node-error", "hang-stop", "end-stop"},
+	Faults: []string{"kill-server", "lag", "no-lag", "equal-magic", "node-error", "hang-stop", "end-stop", "standby-first"},
 	New:    damengSite,
 	Packages: func(a Args, dir string) ([]string, error) {
 		to := a.List("to")
@@ -107,6 +107,8 @@ func (d damengLab) fault(fault, node string) error {
 		d.NodeError(node)
 	case "hang-stop", "end-stop":
 		d.HangStop(node, fault == "hang-stop")
+	case "standby-first":
+		return d.StopStandbyFirst()
 	default:
 		return noFault(fault)
 	}
