@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	packages = dir
+	debug.SetGCPercent(400) // many small worlds that live shortly
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
@@ -44,13 +46,13 @@ func TestMain(m *testing.M) {
 func cases() []rehearse.Case {
 	out := []rehearse.Case{{Name: "toy-3", Open: toy}}
 	for name, c := range postgresCases {
-		out = append(out, rehearse.Case{Name: "postgres-" + name, Open: c.open})
+		out = append(out, rehearse.Case{Name: "postgres-" + name, Open: c.opener()})
 	}
 	for name, c := range gbaseCases {
 		out = append(out, rehearse.Case{Name: "gbase8a-" + name, Open: c.opener()})
 	}
 	for name, c := range damengCases {
-		out = append(out, rehearse.Case{Name: "dameng-" + name, Open: c.open})
+		out = append(out, rehearse.Case{Name: "dameng-" + name, Open: c.opener()})
 	}
 	for name, c := range gaussCases {
 		out = append(out, rehearse.Case{Name: name, Open: c.opener()})
@@ -99,22 +101,27 @@ var postgresPackage = sync.OnceValues(func() (string, error) {
 	return pgsim.WritePackage(packages, "15.17")
 })
 
-func (c postgresCase) open(uint64) (rehearse.World, error) {
-	pkg, err := postgresPackage()
-	if err != nil {
-		return rehearse.World{}, err
+// opener makes the cluster once; each seed forks it.
+func (c postgresCase) opener() func(uint64) (rehearse.World, error) {
+	var lab *pgsim.Lab
+	of := func(w rehearse.World, room *sim.World) rehearse.World {
+		l := lab.Of(room)
+		w.Sim, w.Truth, w.Mend, w.Env.Hosts, w.Env.Clock = room, l.Truth, l.Mend, room.Hosts(), room
+		return w
 	}
-	o, r := c.o, c.r
-	o.Release, o.CutScript = "15.16", postgres.CutScript
-	l, err := pgsim.Start(o)
-	if err != nil {
-		return rehearse.World{}, err
-	}
-	r.To, r.Packages = "15.17", []string{pkg}
-	return rehearse.World{
-		Driver: postgres.New(), Request: r, Truth: l.Truth, Mend: l.Mend, Sim: l.World,
-		Env: driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true},
-	}, nil
+	return rehearse.Forked(func() (rehearse.World, error) {
+		pkg, err := postgresPackage()
+		if err != nil {
+			return rehearse.World{}, err
+		}
+		o, r := c.o, c.r
+		o.Release, o.CutScript = "15.16", postgres.CutScript
+		if lab, err = pgsim.Start(o); err != nil {
+			return rehearse.World{}, err
+		}
+		r.To, r.Packages = "15.17", []string{pkg}
+		return of(rehearse.World{Driver: postgres.New(), Request: r, Env: driver.Env{Inventory: lab.Inventory, Serial: true}}, lab.World), nil
+	}, of)
 }
 
 // gbaseCase is a simulated GBase 8a cluster and what is asked of it.
@@ -130,31 +137,24 @@ var gbaseCases = map[string]gbaseCase{
 	"upgrade-v953": {gbaselab.Config{Flavor: gbaselab.V953, FlushRequired: true}, plan.Request{To: "9.5.3.28.12", Mode: "inplace"}},
 }
 
-// opener makes the cluster once; each seed forks it.
 func (c gbaseCase) opener() func(uint64) (rehearse.World, error) {
-	base := sync.OnceValues(func() (*sim.World, error) {
-		w := sim.New(7)
-		gbaselab.Install(w, c.cfg)
-		var err error
-		c.r.Packages, err = gbaselab.WritePackages(packages, c.cfg)
-		return w, err
-	})
-	return func(uint64) (rehearse.World, error) {
-		b, err := base()
-		if err != nil {
-			return rehearse.World{}, err
-		}
-		w := b.Clone()
-		lab := gbaselab.Of(w)
-		r := c.r
-		if r.Component != "" {
-			r.Packages = nil
-		}
-		return rehearse.World{
-			Driver: gbase8a.Driver{}, Request: r, Sim: w, Truth: func() error { return gbaseTruth(w, lab) },
-			Env: driver.Env{Hosts: lab.Hosts(w), Inventory: lab.Inventory(), Clock: w, Secret: gbaselab.Secret, Serial: true},
-		}, nil
+	of := func(w rehearse.World, room *sim.World) rehearse.World {
+		lab := gbaselab.Of(room)
+		w.Sim, w.Truth = room, func() error { return gbaseTruth(room, lab) }
+		w.Mend = func() error { room.With(func() { lab.Mend(room) }); return nil }
+		w.Env = driver.Env{Hosts: lab.Hosts(room), Inventory: lab.Inventory(), Clock: room, Secret: gbaselab.Secret, Serial: true}
+		return w
 	}
+	return rehearse.Forked(func() (rehearse.World, error) {
+		room, r := sim.New(7), c.r
+		gbaselab.Install(room, c.cfg)
+		room.NoTrace()
+		files, err := gbaselab.WritePackages(packages, c.cfg)
+		if r.Component == "" {
+			r.Packages = files
+		}
+		return of(rehearse.World{Driver: gbase8a.Driver{}, Request: r}, room), err
+	}, of)
 }
 
 func gbaseTruth(w *sim.World, c *gbaselab.Cluster) (err error) {
@@ -182,28 +182,37 @@ var damengCases = map[string]damengCase{
 
 var damengMade sync.Map
 
-func (c damengCase) open(uint64) (rehearse.World, error) {
-	made, _ := damengMade.LoadOrStore(c.to, sync.OnceValue(func() error {
-		_, err := damenglab.WritePackages(packages, c.to)
-		return err
-	}))
-	if err := made.(func() error)(); err != nil {
-		return rehearse.World{}, err
+func (c damengCase) opener() func(uint64) (rehearse.World, error) {
+	var lab *damenglab.Lab
+	of := func(w rehearse.World, room *sim.World) rehearse.World {
+		l := lab.Of(room)
+		w.Sim, w.Truth, w.Mend = room, func() error { return damengTruth(l) }, l.Mend
+		w.Env = driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: room, Serial: true,
+			Secret: func(string, string) (string, error) { return damenglab.DefaultPassword, nil }}
+		return w
 	}
-	l, err := damenglab.New(c.o)
-	if err != nil {
-		return rehearse.World{}, err
-	}
-	for range 7 {
-		l.Write()
-	}
-	return rehearse.World{
-		Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) }, Mend: l.Mend,
-		Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
-			Secret: func(string, string) (string, error) { return damenglab.DefaultPassword, nil }},
-		Request: plan.Request{To: c.to, Mode: c.mode, Packages: []string{filepath.Join(packages, "dameng-"+c.to+".tar.gz")}},
-		Accept:  []string{"point-of-no-return", "hop1/point-of-no-return", "hop2/point-of-no-return"},
-	}, nil
+	return rehearse.Forked(func() (rehearse.World, error) {
+		made, _ := damengMade.LoadOrStore(c.to, sync.OnceValue(func() error {
+			_, err := damenglab.WritePackages(packages, c.to)
+			return err
+		}))
+		if err := made.(func() error)(); err != nil {
+			return rehearse.World{}, err
+		}
+		var err error
+		if lab, err = damenglab.New(c.o); err != nil {
+			return rehearse.World{}, err
+		}
+		lab.World.NoTrace()
+		for range 7 {
+			lab.Write()
+		}
+		return of(rehearse.World{
+			Driver:  dameng.Driver{},
+			Request: plan.Request{To: c.to, Mode: c.mode, Packages: []string{filepath.Join(packages, "dameng-"+c.to+".tar.gz")}},
+			Accept:  []string{"point-of-no-return", "hop1/point-of-no-return", "hop2/point-of-no-return"},
+		}, lab.World), nil
+	}, of)
 }
 
 func damengTruth(l *damenglab.Lab) error {
@@ -239,39 +248,29 @@ var gaussCases = map[string]gaussCase{
 	"mogdb-inplace-om":  {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om"}, plan.Request{To: "2.0.3", Mode: "inplace"}, nil},
 }
 
-// opener makes the cluster once; each seed forks it.
 func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
-	type made struct {
-		base  *sim.World
-		lab   *gauss.Lab
-		files []string
+	var lab *gauss.Lab
+	of := func(w rehearse.World, room *sim.World) rehearse.World {
+		l := lab.Of(room)
+		w.Sim, w.Truth = room, func() error { return gaussTruth(l, c.r.Mode) }
+		w.Env = driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: room, Serial: true}
+		return w
 	}
-	once := sync.OnceValues(func() (m made, err error) {
-		m.base = sim.New(1)
-		if m.lab, err = gauss.New(m.base, c.o); err != nil {
-			return m, err
+	return rehearse.Forked(func() (w rehearse.World, err error) {
+		room := sim.New(1)
+		room.NoTrace()
+		if lab, err = gauss.New(room, c.o); err != nil {
+			return w, err
 		}
 		p, err := gauss.PackageOf(c.flavor, c.r.To)
 		if err != nil {
-			return m, err
+			return w, err
 		}
-		m.files, err = p.Write(packages)
-		return m, err
-	})
-	return func(uint64) (rehearse.World, error) {
-		m, err := once()
-		if err != nil {
-			return rehearse.World{}, err
-		}
-		w := m.base.Clone()
-		l := m.lab.Of(w)
+		files, err := p.Write(packages)
 		r := c.r
-		r.Packages = m.files[:1]
-		return rehearse.World{
-			Driver: c.driver, Request: r, Sim: w, Truth: func() error { return gaussTruth(l, r.Mode) }, Accept: c.accept,
-			Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: w, Serial: true},
-		}, nil
-	}
+		r.Packages = files[:1]
+		return of(rehearse.World{Driver: c.driver, Request: r, Accept: c.accept}, room), err
+	}, of)
 }
 
 func gaussTruth(l *gauss.Lab, mode string) error {

@@ -142,7 +142,7 @@ func (s *scenario) open(t *testing.T, name string, o opts) (err error) {
 			up[node] = to
 		}
 		c := postgresCase{pgsim.Options{Nodes: o.int("nodes"), Slots: o["slots"] == "true", Sync: o["sync"], Upstream: up}, plan.Request{Mode: o["mode"], Candidate: o["candidate"]}}
-		s.world, err = c.open(1)
+		s.world, err = c.opener()(1)
 	} else {
 		all := cases()
 		i := slices.IndexFunc(all, func(c rehearse.Case) bool { return c.Name == name })

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -33,8 +34,12 @@ type World struct {
 	// Pause is how long the operator waits behind a failure before the next verb; 0
 	// is a hasty one, who has the cluster mended at the second failure.
 	Pause time.Duration
+	// Plan was drawn on this world as it stands; nil: Begin looks and draws it.
+	Plan *plan.Plan
 	// Sim is the simulated room in which faults can be planted; nil when there is none.
 	Sim *sim.World
+
+	first *journal.Record // the record that begins a run of Plan
 }
 
 // Story is one case: what is done to a world, with the tool killed on the way.
@@ -46,6 +51,24 @@ type Story struct {
 
 // Begin observes, plans and starts a run.
 func Begin(ctx context.Context, w World) (*Story, error) {
+	s := &Story{World: w, Plan: w.Plan, Log: &Memory{}}
+	if s.Plan == nil {
+		var err error
+		if s.Plan, err = draw(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	if w.first != nil {
+		rec := *w.first
+		rec.Time = w.Env.Clock.Now()
+		return s, s.Log.Append(ctx, rec)
+	}
+	_, err := run.Start(ctx, s.Log, "run", s.Plan, nil, w.Env.Clock.Now())
+	return s, err
+}
+
+// draw observes the world and plans what it is asked for.
+func draw(ctx context.Context, w World) (*plan.Plan, error) {
 	o, err := w.Driver.Observe(ctx, w.Env)
 	if err != nil {
 		return nil, fmt.Errorf("observe: %w", err)
@@ -54,11 +77,34 @@ func Begin(ctx context.Context, w World) (*Story, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	s := &Story{World: w, Plan: p, Log: &Memory{}}
-	if _, err := run.Start(ctx, s.Log, "run", p, nil, w.Env.Clock.Now()); err != nil {
-		return nil, err
+	return p, nil
+}
+
+// Forked is an opener of worlds that builds, observes and plans once; each seed
+// goes on from there in a clone of the simulated room. of binds a world's parts
+// to such a clone.
+func Forked(build func() (World, error), of func(base World, room *sim.World) World) func(uint64) (World, error) {
+	once := sync.OnceValues(func() (World, error) {
+		w, err := build()
+		if err != nil {
+			return w, err
+		}
+		s, err := Begin(context.Background(), w)
+		if err != nil {
+			return w, err
+		}
+		w.Plan, w.first = s.Plan, &s.Log.Records[0]
+		return w, nil
+	})
+	return func(uint64) (World, error) {
+		base, err := once()
+		if err != nil {
+			return base, err
+		}
+		w := of(base, base.Sim.Clone())
+		w.Plan, w.first = base.Plan, base.first
+		return w, nil
 	}
-	return s, nil
 }
 
 // Work lets a new process take the run up, which dies as d says; nil d never dies.

@@ -201,6 +201,9 @@ func Start(o Options) (*Lab, error) {
 	return l, nil
 }
 
+// Of is the lab in a clone of its world.
+func (l *Lab) Of(w *sim.World) *Lab { return &Lab{World: w, Inventory: l.Inventory, room: roomOf(w)} }
+
 func (l *Lab) addNode(o *Options, i int) {
 	name, addr := o.Names[i], address(i)
 	m := l.World.Add(name, addr)

@@ -27,10 +27,11 @@ type Call struct {
 	Env     map[string]string // to be read only: WithEnv gives a child another one
 	Dir     string
 
-	in   *input
-	out  *buffer
-	err  *buffer
-	sess *session
+	login bool // Env is that of the login
+	in    *input
+	out   *buffer
+	err   *buffer
+	sess  *session
 }
 
 type buffer struct{ b []byte }
@@ -265,12 +266,16 @@ func (c *Call) WithEnv(changes map[string]string) map[string]string {
 }
 
 // Exec runs another program with the same streams and returns its exit code.
-func (c *Call) Exec(argv ...string) int { return c.ExecEnv(c.Env, argv...) }
+func (c *Call) Exec(argv ...string) int {
+	child := *c
+	child.Argv = argv
+	return child.run()
+}
 
 // ExecEnv runs another program in another environment.
 func (c *Call) ExecEnv(env map[string]string, argv ...string) int {
 	child := *c
-	child.Argv, child.Env = argv, env
+	child.Argv, child.Env, child.login = argv, env, false
 	return child.run()
 }
 
@@ -295,7 +300,7 @@ func (c *Call) OutputOn(m *Machine, env map[string]string, argv ...string) (stdo
 	}
 	child := *c
 	child.Machine, child.User, child.Argv, child.in = m, u, argv, nil
-	child.Dir, child.Env = u.Home, env
+	child.Dir, child.Env, child.login = u.Home, env, env == nil
 	if env == nil {
 		child.Env = m.loginEnv(u)
 	}

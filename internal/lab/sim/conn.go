@@ -20,7 +20,7 @@ type Server interface {
 
 // RegisterAnswerer makes a kind of listener known whose connections are Servers.
 func (w *World) RegisterAnswerer(kind string, accept func(w *World, m *Machine, arg string) Server) {
-	w.defs.servers[kind] = accept
+	w.mine().servers[kind] = accept
 }
 
 // conn is the client's end of a connection to a Server.

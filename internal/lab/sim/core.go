@@ -643,9 +643,9 @@ func rawMode(n *inode) uint32 {
 	return n.mode | map[byte]uint32{kindFile: 0o100000, kindDir: 0o040000, kindLink: 0o120000}[n.kind]
 }
 
-func unescape(s string) string {
-	return strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\0`, "\x00", `\\`, `\`).Replace(s)
-}
+func unescape(s string) string { return escapes.Replace(s) }
+
+var escapes = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\0`, "\x00", `\\`, `\`)
 
 func test(c *Call) int {
 	args := c.Args()

@@ -162,13 +162,60 @@ func (f *finder) visit(root, name string, n *inode, depth int) {
 }
 
 func (f *finder) printf(format, root, name string, n *inode) string {
-	rel := strings.TrimPrefix(strings.TrimPrefix(name, root), "/")
-	dir := "."
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		dir = name[:i]
+	format = unescape(format)
+	out := make([]byte, 0, len(format)+len(name))
+	for {
+		before, rest, ok := strings.Cut(format, "%")
+		out = append(out, before...)
+		if !ok {
+			return string(out)
+		}
+		if rest == "" {
+			return string(append(out, '%'))
+		}
+		used := 1
+		switch rest[0] {
+		case '%':
+			out = append(out, '%')
+		case 'p':
+			out = append(out, name...)
+		case 'P':
+			out = append(out, strings.TrimPrefix(strings.TrimPrefix(name, root), "/")...)
+		case 'f':
+			out = append(out, lastName(name)...)
+		case 'h':
+			dir := "."
+			if i := strings.LastIndexByte(name, '/'); i >= 0 {
+				dir = name[:i]
+			}
+			out = append(out, dir...)
+		case 's':
+			out = strconv.AppendInt(out, n.bytes(), 10)
+		case 'm':
+			out = strconv.AppendUint(out, uint64(n.mode), 8)
+		case 'M':
+			out = append(out, rights(n)...)
+		case 'u':
+			out = append(out, f.c.Machine.userName(n.uid)...)
+		case 'g':
+			out = append(out, f.c.Machine.groupName(n.gid)...)
+		case 'U':
+			out = strconv.AppendInt(out, int64(n.uid), 10)
+		case 'G':
+			out = strconv.AppendInt(out, int64(n.gid), 10)
+		case 'y':
+			out = append(out, n.kind)
+		case 'l':
+			out = append(out, n.target...)
+		case 'T':
+			if t := n.modTime(); strings.HasPrefix(rest, "T@") {
+				out, used = fmt.Appendf(out, "%d.%010d", t.Unix(), t.Nanosecond()*10), 2
+				break
+			}
+			fallthrough
+		default:
+			out = append(out, '%', rest[0])
+		}
+		format = rest[used:]
 	}
-	t := n.modTime()
-	return unescape(strings.NewReplacer("%%", "%", "%p", name, "%P", rel, "%f", lastName(name), "%h", dir, "%s", fmt.Sprint(n.bytes()),
-		"%m", fmt.Sprintf("%o", n.mode), "%M", rights(n), "%u", f.c.Machine.userName(n.uid), "%g", f.c.Machine.groupName(n.gid), "%U", fmt.Sprint(n.uid), "%G", fmt.Sprint(n.gid),
-		"%y", string(n.kind), "%l", n.target, "%T@", fmt.Sprintf("%d.%010d", t.Unix(), t.Nanosecond()*10)).Replace(format))
 }

@@ -968,7 +968,7 @@ func sudo(c *Call) int {
 		return 1
 	}
 	child := *c
-	child.User, child.Argv, child.Env = u, args, c.Machine.loginEnv(u)
+	child.User, child.Argv, child.Env, child.login = u, args, c.Machine.loginEnv(u), true
 	return child.run()
 }
 

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,6 +45,7 @@ type Machine struct {
 
 	fs       fsys
 	users    map[string]*User
+	accounts []string // the users' names, sorted
 	procs    map[int]*Proc
 	nextPID  int
 	services map[string]*Service
@@ -125,7 +127,7 @@ func (w *World) RegisterServer(kind string, h ConnHandler) { w.mine().conns[kind
 func (w *World) Add(name, address string) *Machine {
 	m := &Machine{
 		world: w, name: name, Address: address, Login: "root", System: "Linux", Arch: "x86_64", OS: "centos",
-		users: map[string]*User{"root": Root}, procs: map[int]*Proc{}, nextPID: 1000 + 97*len(w.order),
+		users: map[string]*User{"root": Root}, accounts: []string{"root"}, procs: map[int]*Proc{}, nextPID: 1000 + 97*len(w.order),
 		services: map[string]*Service{}, listen: map[string]Listener{}, up: true, bootedAt: w.now,
 	}
 	m.fs.own = &token{}
@@ -166,8 +168,16 @@ func (m *Machine) World() *World { return m.world }
 // AddUser adds an account with a home directory of mode 700.
 func (m *Machine) AddUser(u User) *User {
 	m.users[u.Name] = &u
+	m.accounts = slices.Sorted(maps.Keys(m.users))
 	m.Mkdir(u.Home, 0o700, u.Name)
 	return &u
+}
+
+// LoginWith gives every later login of an account an environment.
+func (m *Machine) LoginWith(user string, env map[string]string) {
+	u := *m.owner(user)
+	u.Env = env
+	m.users[user] = &u
 }
 
 // User returns an account, or nil.
@@ -322,7 +332,7 @@ func (m *Machine) SetDisk(size, used int64) { m.fs.cap, m.fs.used = size, used }
 func (m *Machine) Disk() (size, used int64) { return m.fs.cap, m.fs.used }
 
 func (m *Machine) userName(uid int) string {
-	for _, n := range slices.Sorted(maps.Keys(m.users)) {
+	for _, n := range m.accounts {
 		if m.users[n].UID == uid {
 			return n
 		}
@@ -331,7 +341,7 @@ func (m *Machine) userName(uid int) string {
 }
 
 func (m *Machine) groupName(gid int) string {
-	for _, n := range slices.Sorted(maps.Keys(m.users)) {
+	for _, n := range m.accounts {
 		if m.users[n].GID == gid && m.users[n].Group != "" {
 			return m.users[n].Group
 		}
@@ -671,7 +681,7 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 		s.deadline = w.now.Add(timeout)
 	}
 	call := &Call{
-		World: w, Machine: m, User: u, Env: m.loginEnv(u), Dir: u.Home,
+		World: w, Machine: m, User: u, Env: m.loginEnv(u), login: true, Dir: u.Home,
 		Argv: c.Argv, in: &input{r: c.Stdin}, sess: s, out: new(buffer), err: new(buffer),
 	}
 	rec.Ran = true
@@ -698,12 +708,33 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 // cost is the time that a command takes by itself.
 const cost = 2 * time.Millisecond
 
+// loginEnv is the environment of a new login. It is the same map each time.
 func (m *Machine) loginEnv(u *User) map[string]string {
-	env := make(map[string]string, len(u.Env)+5)
+	e := m.world.defs.envs
+	e.Lock()
+	defer e.Unlock()
+	env := e.login[u]
+	if env != nil {
+		return env
+	}
+	env = make(map[string]string, len(u.Env)+5)
 	env["HOME"], env["USER"], env["LOGNAME"], env["SHELL"] = u.Home, u.Name, u.Name, "/bin/bash"
 	env["PATH"] = "/usr/local/bin:/usr/bin"
-	for k, v := range u.Env {
-		env[k] = v
-	}
+	maps.Copy(env, u.Env)
+	e.login[u] = env
 	return env
+}
+
+// envs are environments that were made before, for all clones of a world:
+// they never change, and every command needs one.
+type envs struct {
+	sync.Mutex
+	login   map[*User]map[string]string
+	profile map[profiled]map[string]string
+}
+
+// profiled is a login that has sourced a file.
+type profiled struct {
+	user *User
+	file string
 }

@@ -69,8 +69,14 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := c.WithEnv(nil)
-	for line := range strings.Lines(string(body)) {
+	file := string(body)
+	if c.login {
+		if env := c.sourced(file); env != nil {
+			return env, nil
+		}
+	}
+	env, clean := c.WithEnv(nil), true
+	for line := range strings.Lines(file) {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' || strings.HasPrefix(line, "ulimit ") || strings.HasPrefix(line, "umask ") {
 			continue
@@ -78,11 +84,27 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 		k, v, isSet := strings.Cut(strings.TrimPrefix(line, "export "), "=")
 		if !isSet || strings.ContainsAny(k, " \t$") {
 			c.World.Complain("%s: %s: line %q is not simulated", c.Machine.name, name, line)
+			clean = false
 			continue
 		}
 		env[k] = expand(v, env)
 	}
+	if c.login && clean {
+		e := c.World.defs.envs
+		e.Lock()
+		defer e.Unlock()
+		e.profile[profiled{c.User, file}] = env
+	}
 	return env, nil
+}
+
+// sourced is the environment of the caller's login with a file sourced, if
+// that was asked for before.
+func (c *Call) sourced(file string) map[string]string {
+	e := c.World.defs.envs
+	e.Lock()
+	defer e.Unlock()
+	return e.profile[profiled{c.User, file}]
 }
 
 // expand takes the quotes from a word and puts variables in.

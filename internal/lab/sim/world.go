@@ -74,6 +74,7 @@ type defs struct {
 	before   []func(*World)
 	usrbin   *inode
 	tars     *tars
+	envs     *envs
 }
 
 // tars are the archives that were read, by their content.
@@ -96,6 +97,7 @@ func New(seed uint64) *World {
 			procs:    map[string]ProcKind{}, services: map[string]ServiceKind{},
 			conns: map[string]ConnHandler{}, servers: map[string]func(*World, *Machine, string) Server{},
 			tars: &tars{read: map[[32]byte]*archive{}},
+			envs: &envs{login: map[*User]map[string]string{}, profile: map[profiled]map[string]string{}},
 		},
 		now:      Epoch,
 		pcg:      rand.NewPCG(seed, 0x5eed),
@@ -133,13 +135,17 @@ func (w *World) mine() *defs {
 	d := *w.defs
 	d.tools, d.scripts, d.handlers, d.hooks = maps.Clone(d.tools), maps.Clone(d.scripts), maps.Clone(d.handlers), maps.Clone(d.hooks)
 	d.procs, d.services, d.conns = maps.Clone(d.procs), maps.Clone(d.services), maps.Clone(d.conns)
+	d.servers, d.before = maps.Clone(d.servers), slices.Clone(d.before)
 	w.defs, w.shared = &d, false
 	return w.defs
 }
 
 // BeforeChange lets fn run each time before the power or the link of a machine
 // changes: software that flows by itself brings its state up to now.
-func (w *World) BeforeChange(fn func(*World)) { w.defs.before = append(w.defs.before, fn) }
+func (w *World) BeforeChange(fn func(*World)) {
+	d := w.mine()
+	d.before = append(d.before, fn)
+}
 
 func (w *World) changes() {
 	for _, fn := range w.defs.before {

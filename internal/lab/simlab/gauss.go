@@ -46,13 +46,13 @@ func (g gaussLab) readAtLogin() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Name(), err)
 		}
-		u := m.User(m.Login)
-		u.Env = map[string]string{}
+		env := map[string]string{}
 		for line := range strings.Lines(string(res.Stdout)) {
 			if k, v, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "="); ok {
-				u.Env[k] = v
+				env[k] = v
 			}
 		}
+		m.LoginWith(m.Login, env)
 	}
 	return nil
 }
