@@ -34,7 +34,7 @@ type Package struct {
 	CM       string        // name of the cluster manager's archive; empty without one
 	Scripts  Scripts       // of upgrade_sql.tar.gz
 	HasSQL   bool
-	HasOM    bool
+	OM       string // name of the operation tools' archive; empty without one
 }
 
 // PackageFile is one file on the control machine.
@@ -195,7 +195,7 @@ func (r *packageReader) member(base string, in io.Reader, whole bool) error {
 	case isCM(base):
 		r.p.CM = base
 	case isOM(base):
-		r.p.HasOM = true
+		r.p.OM = base
 	case base == "upgrade_sql.tar.gz":
 		s, err := ReadScripts(in)
 		if err != nil {

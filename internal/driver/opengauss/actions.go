@@ -38,6 +38,7 @@ const (
 	kindEndMode    = "end-upgrade-mode"
 	kindRemoveOld  = "remove-old"
 	kindClose      = "close"
+	kindTools      = "swap-tools"
 )
 
 var actions map[string]driver.Action
@@ -48,7 +49,7 @@ func init() {
 		kindSQLPre: sqlAction{}, kindSQLPost: sqlAction{post: true}, kindStop: stopAction{}, kindCarry: carryAction{}, kindFlip: flipAction{},
 		kindStart: startAction{}, kindSwitchover: switchoverAction{}, kindRefresh: refreshAction{}, kindSeal: sealAction{}, kindForget: forgetAction{},
 		kindCMPause: cmPauseAction{}, kindCMCopy: cmCopyAction{}, kindCMSwap: cmSwapAction{}, kindCMClean: cmCleanAction{},
-		kindEndMode: endModeAction{}, kindRemoveOld: removeOldAction{}, kindClose: closeAction{},
+		kindEndMode: endModeAction{}, kindRemoveOld: removeOldAction{}, kindClose: closeAction{}, kindTools: toolsAction{},
 	}
 }
 

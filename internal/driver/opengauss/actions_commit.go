@@ -231,6 +231,11 @@ func (closeAction) Do(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	if s.GPHome != "" {
+		if err := s.change(ctx, "rm", "-rf", r.toolsDir(s)); err != nil {
+			return err
+		}
+	}
 	for _, argv := range [][]string{
 		{"rm", "-f", below(s.Data, oldConf), below(r.newApp(s), carryMark)},
 		{"rm", "-rf", s.work(r.Args["commit"])},

@@ -90,7 +90,7 @@ func settleRequest(v *view, r plan.Request) error {
 		return refuse("GAUSS-52920", "", say.F("the nodes left by --nodes belong to the run that is open", "--nodes 剩下的节点属于尚未结束的那次运行"), say.Same("shiplift resume --accept "+RestGate))
 	}
 	for key, val := range r.Options {
-		if key != "path" || val != unguaranteed {
+		if (key != "path" || val != unguaranteed) && (key != "tools" || val != toolsKeep) {
 			return refuse("GAUSS-50011", "", say.F("driver opengauss has no option %s=%s", "驱动 opengauss 没有选项 %s=%s", key, val), leaveOut)
 		}
 	}
@@ -238,6 +238,7 @@ func (b *builder) build() {
 	} else {
 		b.oneByOne()
 	}
+	b.swapTools()
 	if b.s.Big {
 		b.add(plan.Step{ID: "cluster/sql-post", Kind: kindSQLPost, Estimate: dur(10 * time.Second), Timeout: dur(40 * time.Minute),
 			Says: say.F("run the catalogue SQL rollback-post and upgrade-post (%s to %s) on the primary, in every database", "在主库的每个数据库中执行 rollback-post 与 upgrade-post 脚本（%s 到 %s）", b.s.From.Kernel.Dotted(), b.s.To.Kernel.Dotted())})
@@ -263,9 +264,15 @@ func (b *builder) explain() {
 	b.remarks = append(b.remarks, say.F(
 		"do not change wal_level, max_connections, max_prepared_transactions or max_locks_per_transaction before the commit or the rollback",
 		"在提交或回滚之前，请勿修改 wal_level、max_connections、max_prepared_transactions、max_locks_per_transaction"))
-	b.remarks = append(b.remarks, say.F(
-		"the scripts in $GPHOME (gs_om and others) are not changed: after the commit run gs_preinstall of the new package as root",
-		"不会改动 $GPHOME 下的脚本（gs_om 等）：提交后请以 root 执行新包的 gs_preinstall"))
+	if b.tools() {
+		b.remarks = append(b.remarks, say.F(
+			"the tools in $GPHOME (gs_om and others) change too; what only root can do (trust, kernel settings) is left to gs_preinstall of the new package",
+			"$GPHOME 下的工具（gs_om 等）也会更换；只有 root 能做的部分（互信、内核参数）仍需执行新包的 gs_preinstall"))
+	} else {
+		b.remarks = append(b.remarks, say.F(
+			"the tools in $GPHOME (gs_om and others) are not changed: after the commit run gs_preinstall of the new package as root",
+			"不会改动 $GPHOME 下的工具（gs_om 等）：提交后请以 root 执行新包的 gs_preinstall"))
+	}
 	if !b.s.Inplace && len(b.order) == 0 {
 		b.remarks = append(b.remarks, say.F("there is no standby: the database is down while its only node changes", "没有备库：唯一节点切换期间数据库停止服务"))
 	}
@@ -347,6 +354,28 @@ func (b *builder) setGUC(primary *seen, id, name, value string, why say.Text) {
 		b.add(plan.Step{ID: n.Name + "/" + id, Kind: kindGUC, Node: n.Name, Args: map[string]string{"name": name, "value": value},
 			Says: say.Text{EN: says.EN + ", " + why.EN, ZH: says.ZH + "，" + why.ZH}})
 	}
+}
+
+// tools reports whether the package brings operation tools that are wanted.
+func (b *builder) tools() bool {
+	return b.pkg.OM != "" && b.r.Options["tools"] != toolsKeep && !slices.ContainsFunc(b.v.Nodes, func(n *seen) bool { return n.GPHome == "" })
+}
+
+// swapTools changes gs_om and the others when every node runs the new release:
+// they know the old one and are needed until then. It comes before the SQL of
+// the cluster, whose way back must not wait for a node that does not answer.
+func (b *builder) swapTools() {
+	if !b.tools() {
+		return
+	}
+	args := map[string]string{"om": b.pkg.OM}
+	if b.pkg.ServerIn {
+		args["whole"] = filepath.Base(b.pkg.Files[0].Path)
+	}
+	b.beside(b.v.Nodes, func(n *seen) {
+		b.add(plan.Step{ID: n.Name + "/tools", Kind: kindTools, Node: n.Name, Args: args, Estimate: dur(5 * time.Second), Timeout: dur(10 * time.Minute),
+			Says: say.F("change the tools in %s on %s for those of the package; the old ones are kept until the commit", "将 %[2]s 上 %[1]s 中的工具更换为升级包中的版本；旧工具保留到提交", n.GPHome, n.Name)})
+	})
 }
 
 // oneByOne is the rolling way: standbys, switchover, the old primary.
@@ -434,13 +463,17 @@ func (b *builder) allAtOnce() {
 				Says: say.F("pause the cluster manager on %s, so that it elects nobody while everything is stopped", "暂停 %s 上的 CM，避免整体停止期间触发选主", n.Name)})
 		})
 	}
+	// Downstream: who feeds others stops before them, so that they have it all, and
+	// starts before them, since they cannot follow what does not run.
+	downstream := slices.Clone(b.order)
+	slices.SortStableFunc(downstream, func(x, y *seen) int { return rankDown(x) - rankDown(y) })
 	b.stop(b.primary, plan.Down)
-	for _, n := range b.order {
+	for _, n := range downstream {
 		b.stop(n, plan.Down)
 	}
 	b.beside(b.v.Nodes, b.carryAndFlip)
 	b.start(b.primary, plan.Down, b.ownRole(b.primary))
-	for _, n := range b.order {
+	for _, n := range downstream {
 		b.start(n, plan.ReadsOnly, b.standbyRole(n))
 	}
 	if b.v.cm() {
@@ -449,6 +482,13 @@ func (b *builder) allAtOnce() {
 				Says: say.F("let the cluster manager on %s go on", "恢复 %s 上的 CM", n.Name)})
 		})
 	}
+}
+
+func rankDown(n *seen) int {
+	if n.HA.Role == gaussdb.RoleCascade {
+		return 1
+	}
+	return 0
 }
 
 // commit: the point of no return is recorded before anything is given up, the

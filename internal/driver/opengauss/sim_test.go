@@ -162,6 +162,13 @@ var cases = map[string]opt{
 	"archives one by one":  {Options: gauss.Options{CM: true, Nodes: 2}, to: "6.0.0", apart: true},
 	"CM alone":             {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3", cm: true},
 	"CM of one node":       {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3", cm: true, req: func(r *plan.Request) { r.Nodes = []string{"node2"} }},
+	"small with CM":        {Options: gauss.Options{Release: "3.0.0", CM: true, Load: true}, to: "3.0.1"},
+	"small in place, CM":   {Options: gauss.Options{Release: "3.0.0", CM: true}, to: "3.0.1", mode: "inplace"},
+	"two nodes":            {Options: gauss.Options{Nodes: 2, Load: true}, to: "5.0.3"},
+	"small, one node":      {Options: gauss.Options{Nodes: 1, Release: "1.1.0"}, to: "2.0.0"},
+	"small cascade":        {Options: gauss.Options{Nodes: 4, Cascade: 1, Release: "1.1.0", Load: true}, to: "2.0.0"},
+	"cascade in place":     {Options: gauss.Options{Nodes: 4, Cascade: 1}, to: "5.0.3", mode: "inplace"},
+	"cascade with CM":      {Options: gauss.Options{Nodes: 4, Cascade: 1, CM: true, Load: true}, to: "5.0.3"},
 	"in place with CM":     {Options: gauss.Options{CM: true}, to: "5.0.3", mode: "inplace"},
 }
 

@@ -37,6 +37,7 @@ func (d *Driver) Verify(ctx context.Context, env driver.Env, p *plan.Plan) ([]ch
 		return nil, err
 	}
 	fs = append(fs, v.proveSQL(ctx, env)...)
+	fs = append(fs, v.proveTools(ctx, p)...)
 	// What the machines lack was so before too: it is told, and blocks nothing here.
 	found, err := (&asker{env: env, v: v}).osCheck(ctx)
 	for _, f := range found {
@@ -100,6 +101,26 @@ func (v *view) prove(p *plan.Plan) []check.Finding {
 	}
 	if v.Cluster != nil && v.Cluster.State != "" && v.Cluster.State != "Normal" {
 		fs = append(fs, finding("verify-cluster", check.Warn, "", say.F("the cluster calls itself %s", "集群状态为 %s", v.Cluster.State), ""))
+	}
+	return fs
+}
+
+// proveTools tells of operation tools that are not of the release: nothing
+// depends on them but what people type.
+func (v *view) proveTools(ctx context.Context, p *plan.Plan) []check.Finding {
+	commit, _ := wanted(p)
+	var fs []check.Finding
+	for _, n := range v.Nodes {
+		if !n.Up || n.GPHome == "" {
+			continue
+		}
+		b, err := n.readIf(ctx, n.GPHome+"/version.cfg")
+		if err != nil || b == nil {
+			continue
+		}
+		if s, err := gaussdb.ParseSoftware(b); err == nil && s.Commit != commit {
+			fs = append(fs, finding("verify-tools", check.Warn, n.Name, say.F("the tools in %s are of %s: run gs_preinstall of the new package as root", "%s 下的工具仍为 %s：请以 root 执行新包的 gs_preinstall", n.GPHome, s.Release), n.GPHome+"/version.cfg"))
+		}
 	}
 	return fs
 }

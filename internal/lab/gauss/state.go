@@ -22,6 +22,8 @@ type state struct {
 	cm    cmState
 	ha    map[string]*moghaNode // by machine
 	fault switchFault
+	mot   int // MOT tables of the cluster
+	java  int // functions written in Java
 }
 
 func stateOf(w *sim.World) *state {

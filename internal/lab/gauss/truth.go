@@ -263,6 +263,14 @@ func (l *Lab) Lag(node string, d time.Duration) {
 	})
 }
 
+// Holds says what the databases hold beyond the usual: MOT tables, functions in Java.
+func (l *Lab) Holds(mot, java int) {
+	l.World.With(func() {
+		s := stateOf(l.World)
+		s.mot, s.java = mot, java
+	})
+}
+
 // Kill ends a node's server with SIGKILL.
 func (l *Lab) Kill(node string) {
 	l.World.With(func() {

@@ -1,0 +1,51 @@
+package gauss
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/shiplift/shiplift/internal/host"
+)
+
+// Mend starts the servers that fell with their machines, as a person does where
+// no cluster manager or MogHA does it: in the mode that the server itself noted
+// last, but as a standby where somebody else is the primary by now. What was
+// stopped in order stays stopped.
+func (l *Lab) Mend() error {
+	if l.Options.CM || l.Options.MogHA {
+		return nil
+	}
+	type fallen struct{ node, data, mode string }
+	var down []fallen
+	l.World.With(func() {
+		for _, in := range stateOf(l.World).insts {
+			if m := l.World.Machine(in.node); in.srv == nil && !in.told && m.Connected() {
+				opts, _ := m.Read(in.data + "/postmaster.opts")
+				mode := "standby"
+				for _, role := range []string{"primary", "cascade_standby"} {
+					if strings.Contains(opts, `"-M" "`+role+`"`) {
+						mode = role
+					}
+				}
+				if l.Options.Nodes == 1 {
+					mode = ""
+				}
+				down = append(down, fallen{in.node, in.data, mode})
+			}
+		}
+	})
+	for _, f := range down {
+		if f.mode == "primary" && l.Primary() != "" {
+			f.mode = "standby"
+		}
+		argv := []string{"gs_ctl", "start", "-D", f.data}
+		if f.mode != "" {
+			argv = append(argv, "-M", f.mode)
+		}
+		if _, err := l.World.Machine(f.node).Run(context.Background(), host.Sourced(l.Options.Profile(), host.Change(argv...))); err != nil {
+			return fmt.Errorf("a person starts %s: %w", f.node, err)
+		}
+	}
+	return nil
+}
