@@ -69,7 +69,7 @@ func (e *UnreachableError) Say() say.Text {
 
 // shown is an argv for a sentence: one line, not too long.
 func shown(argv []string) string {
-	s := Quote(argv)
+	s := Quote(unscripted(argv))
 	if i := strings.IndexByte(s, '\n'); i >= 0 {
 		s = s[:i] + "…"
 	}

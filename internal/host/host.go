@@ -66,7 +66,17 @@ func (e *ExitError) Error() string {
 	if len(said) > 500 {
 		said = said[:500] + "…"
 	}
-	return fmt.Sprintf("%s: %s: exit status %d: %s", e.Node, strings.Join(e.Argv, " "), e.Code, said)
+	return fmt.Sprintf("%s: %s: exit status %d: %s", e.Node, named(e.Argv), e.Code, said)
+}
+
+// named is a command for a person. A script is named by the word behind it: its
+// lines say nothing to who reads an error.
+func named(argv []string) string {
+	s := strings.Join(unscripted(argv), " ")
+	if r := []rune(s); len(r) > 200 {
+		s = string(r[:200]) + "…"
+	}
+	return s
 }
 
 // UnreachableError is a machine that could not be reached: the command
@@ -90,6 +100,13 @@ var ErrHostKey = errors.New("host key not trusted")
 
 // ErrFenced means that another operator with a newer lease has taken the node over.
 var ErrFenced = errors.New("another operation has taken over")
+
+func unscripted(argv []string) []string {
+	if len(argv) > 3 && argv[0] == "sh" && argv[1] == "-c" && strings.Contains(argv[2], "\n") {
+		return argv[3:]
+	}
+	return argv
+}
 
 // Host reaches one machine. It is safe for use by several goroutines.
 //

@@ -69,6 +69,28 @@ func TestAuditRecordsEveryCommandWithoutSecrets(t *testing.T) {
 	}
 }
 
+func TestAuditKeepsNothingOfWhatAPrivateCommandPrints(t *testing.T) {
+	t.Parallel()
+	f := &fake{RunFn: func(host.Cmd) (host.Result, error) { return host.Result{Stdout: []byte("*:*:*:u:pw")}, nil }}
+	var got entries
+	c := host.Read("cat", ".pgpass")
+	c.Private = true
+	if res, err := host.Audit(f, clock{}, &got, nil).Run(t.Context(), c); err != nil || len(res.Stdout) == 0 {
+		t.Fatal(res, err)
+	}
+	if len(got) != 1 || got[0].Stdout != "" || got[0].Argv[1] != ".pgpass" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAScriptIsNamedByTheWordBehindIt(t *testing.T) {
+	t.Parallel()
+	err := &host.ExitError{Node: "db1", Argv: []string{"sh", "-c", "one\ntwo", "lease", "file"}, Code: 73, Stderr: []byte("full\n")}
+	if got := err.Error(); got != "db1: lease file: exit status 73: full" {
+		t.Error(got)
+	}
+}
+
 func TestRedactHidesSecretsInErrors(t *testing.T) {
 	t.Parallel()
 	secrets := &host.Secrets{}

@@ -399,14 +399,26 @@ func (l *Lease) cas(ctx context.Context, node string, was, next grant, drain int
 		return leaseOther, now, err
 	}
 	p := &say.Problem{
-		Place: node + ":" + LeaseFile(l.inv, node), Err: err,
-		Text: say.F("the lease cannot be written", "租约文件无法写入"),
-		Next: say.F("look at the room and the permissions of %s on %s", "检查 %[2]s 上 %[1]s 的空间和权限", StateDir(l.inv, node), node),
+		Place: node + ":" + LeaseFile(l.inv, node), Err: reason(ee),
+		Text: say.F("the lease cannot be written, so nothing is done", "租约文件无法写入，因此不做任何操作"),
+		Next: say.F("make room in %[1]s on %[2]s, or give the login the right to write there; then the same command again",
+			"在 %[2]s 上为 %[1]s 腾出空间，或授予登录用户写权限；然后重新执行同一命令", StateDir(l.inv, node), node),
 	}
 	if ee.Code == leaseLocked {
 		p.Text = say.F("the lease is locked for more than 10 s", "租约文件被锁定超过 10 秒")
+		p.Next = say.F("look at what holds it on %s: fuser %s.lock", "查看 %s 上占用它的进程：fuser %s.lock", node, LeaseFile(l.inv, node))
 	}
 	return ee.Code, now, p
+}
+
+// reason is what the machine said when a script of ours failed. The script
+// itself tells a person nothing.
+func reason(e *host.ExitError) error {
+	said, _, _ := strings.Cut(strings.TrimSpace(string(e.Stderr)), "\n")
+	if said == "" {
+		said = "exit status " + strconv.Itoa(e.Code)
+	}
+	return errors.New(said)
 }
 
 // drain waits until no command of an earlier holder runs on nodes any more:

@@ -399,6 +399,42 @@ func TestNoNodeNoLease(t *testing.T) {
 	}
 }
 
+func TestALeaseThatCannotBeWrittenTellsWhyAndNotHow(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		home func(t *testing.T, dir string)
+		want string
+	}{
+		"no directory can be made": {func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, ".shiplift"), nil, 0o600))
+		}, "mkdir: "},
+		"the disk is full": {func(t *testing.T, dir string) {
+			must(t, os.MkdirAll(filepath.Join(dir, ".shiplift/shop/db1"), 0o700))
+			must(t, os.Symlink("/dev/full", filepath.Join(dir, ".shiplift/shop/db1/lease.new")))
+		}, "dd: "},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			tc.home(t, dir)
+			set := host.Set{"db1": &host.Local{Node: "db1", Dir: dir, Grace: time.Second}}
+			_, err := Acquire(t.Context(), set, inventory("db1"), operator("ann", 1), "apply", LeaseOptions{Clock: wait.Real{}})
+			if err == nil {
+				t.Fatal("the lease was given")
+			}
+			for _, want := range []string{"db1:.shiplift/shop/db1/lease", "the lease cannot be written", tc.want} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is missing in: %v", want, err)
+				}
+			}
+			if strings.Contains(err.Error(), "flock") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the script is told: %v", err)
+			}
+		})
+	}
+}
+
 func TestASerialLeaseIsRenewedByItsCommands(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 //
 // With DRAIN not 0 the script then waits up to DRAIN seconds for the commands
 // that an earlier holder still has running on the node; status 76 says that
-// some are left. 73: the file cannot be written. 74: the file is locked.
+// some are left. 73: the file cannot be written; standard error begins with the
+// reason. 74: the file is locked.
 //
 // [Sim.Lease] does the same over an in-memory file system.
 const LeaseScript = `f=$1 want=$2 new=$3 drain=$4
@@ -40,7 +41,8 @@ cur=
 if [ -e "$f" ]; then cur=$(cat -- "$f") || exit 73; fi
 if [ "$cur" != "$want" ]; then printf '%s\n' "$cur"; exit 75; fi
 if [ "$cur" != "$new" ]; then
-  printf '%s\n' "$new" | dd of="$f.new" conv=fsync 2>/dev/null && mv -f -- "$f.new" "$f" || exit 73
+  said=$(printf '%s\n' "$new" | dd of="$f.new" conv=fsync 2>&1) || { printf '%s\n' "$said" >&2; exit 73; }
+  mv -f -- "$f.new" "$f" || exit 73
 fi
 if [ "$have" ] && [ "$drain" != 0 ]; then
   exec 8>&- 9>>"$f.busy"

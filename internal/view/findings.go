@@ -83,7 +83,7 @@ func rank(f check.Finding) int {
 
 // Findings shows findings in groups, the worst first, with evidence and what to do.
 func (s *Screen) Findings(fs []check.Finding) {
-	sorted := slices.Clone(fs)
+	sorted := gathered(fs)
 	slices.SortStableFunc(sorted, func(a, b check.Finding) int { return rank(a) - rank(b) })
 	marks := make([]string, 4)
 	for i := range marks {
@@ -108,7 +108,29 @@ func (s *Screen) Findings(fs []check.Finding) {
 		fmt.Fprintf(s.Out, "  %s  %s%s\n", strings.Join(head, "  "), clean(s.in(f.Says)), ruleTag(f.Rule))
 		s.under(wm+4, f)
 	}
-	s.tally(sorted)
+	s.tally(fs)
+}
+
+// gathered says once what was found the same on several nodes: the first of
+// them stands for all and names them.
+func gathered(fs []check.Finding) []check.Finding {
+	var out []check.Finding
+	at := map[check.Finding]int{}
+	for _, f := range fs {
+		same := f
+		same.Node = ""
+		i, known := at[same]
+		switch {
+		case f.Node == "":
+			out = append(out, f)
+		case known && !slices.Contains(strings.Split(out[i].Node, ", "), f.Node):
+			out[i].Node += ", " + f.Node
+		case !known:
+			at[same] = len(out)
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 func ruleTag(rule string) string {
@@ -159,7 +181,7 @@ func (s *Screen) tally(fs []check.Finding) {
 
 // TalkFindings tells findings beside other data, on standard error.
 func (s *Screen) TalkFindings(fs []check.Finding) {
-	for _, f := range fs {
+	for _, f := range gathered(fs) {
 		parts := []string{s.err.bad.Render(s.mark(rank(f))), f.ID}
 		if f.Node != "" {
 			parts = append(parts, f.Node)
