@@ -238,21 +238,26 @@ type gaussCase struct {
 }
 
 var gaussCases = map[string]gaussCase{
-	"opengauss-rolling": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
-	"opengauss-cm":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
-	"opengauss-inplace": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0"}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
-	"opengauss-small":   {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "1.1.0", Load: true}, plan.Request{To: "2.0.0", Mode: "rolling"}, nil},
-	"opengauss-cascade": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
-	"mogdb-rolling-om":  {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om", MogHA: true, Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
-	"mogdb-rolling":     {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "manual", Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
-	"mogdb-inplace-om":  {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om"}, plan.Request{To: "2.0.3", Mode: "inplace"}, nil},
+	"opengauss-rolling":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"opengauss-cm":          {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"opengauss-inplace":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0"}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
+	"opengauss-small":       {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "1.1.0", Load: true}, plan.Request{To: "2.0.0", Mode: "rolling"}, nil},
+	"opengauss-cascade":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
+	"opengauss-subset":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Load: true}, plan.Request{To: "5.0.3", Mode: "rolling", Nodes: []string{"node3"}}, []string{opengauss.RestGate}},
+	"opengauss-smallcm":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "3.0.0", CM: true, Load: true}, plan.Request{To: "3.0.1", Mode: "rolling"}, nil},
+	"opengauss-stopcm":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
+	"opengauss-stopcascade": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
+	"opengauss-upgradecm":   {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true, Load: true}, plan.Request{To: "5.0.3", Component: "cm"}, nil},
+	"mogdb-rolling-om":      {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om", MogHA: true, Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
+	"mogdb-rolling":         {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "manual", Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
+	"mogdb-inplace-om":      {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om"}, plan.Request{To: "2.0.3", Mode: "inplace"}, nil},
 }
 
 func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
 	var lab *gauss.Lab
 	of := func(w rehearse.World, room *sim.World) rehearse.World {
 		l := lab.Of(room)
-		w.Sim, w.Truth = room, func() error { return gaussTruth(l, c.r.Mode) }
+		w.Sim, w.Mend, w.Truth = room, l.Mend, func() error { return gaussTruth(l, c.r.Mode) }
 		w.Env = driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: room, Serial: true}
 		return w
 	}
@@ -269,6 +274,9 @@ func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
 		files, err := p.Write(packages)
 		r := c.r
 		r.Packages = files[:1]
+		if r.Component != "" {
+			r.Packages = files[1:]
+		}
 		return of(rehearse.World{Driver: c.driver, Request: r, Accept: c.accept}, room), err
 	}, of)
 }
