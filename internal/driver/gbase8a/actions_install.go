@@ -132,7 +132,7 @@ func (s *site) follow(ctx context.Context, t driver.Target, kind string, memo in
 	h, rec := s.Hosts[t.Step.Node], record(t, kind, n)
 	var run detachedRun
 	lost := 0
-	spec := wait.Spec{What: say.F("the installer has ended", "安装程序已结束"), Node: t.Step.Node, Deadline: s.conf(t.Step.Node).Install, Every: 2 * time.Second, Next: "tail -f " + rec + "/log"}
+	spec := wait.Spec{What: say.F("the installer has ended", "安装程序已结束"), Node: t.Step.Node, Deadline: s.conf(t.Step.Node).Install, Every: 5 * time.Second, Next: "tail -f " + rec + "/log"}
 	err = wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
 		state, code, err := host.DetachedState(ctx, h, rec)
 		if err != nil {
@@ -176,9 +176,12 @@ type releases struct {
 func (s *site) releases(ctx context.Context, t driver.Target) (releases, error) {
 	found := make([]string, len(s.Members))
 	err := each(s.Serial, s.Members, func(m member) error {
-		n := s.look(ctx, m)
-		found[slices.IndexFunc(s.Members, func(o member) bool { return o.Name == m.Name })] = n.installed
-		return n.err
+		tools, err := s.findTools(ctx, m)
+		if err != nil {
+			return err
+		}
+		found[slices.IndexFunc(s.Members, func(o member) bool { return o.Name == m.Name })], err = s.installed(ctx, m, tools)
+		return err
 	})
 	if err != nil {
 		return releases{}, err

@@ -71,12 +71,20 @@ var (
 	vcFooter  = regexp.MustCompile(`^(\d+) virtual cluster(?:s)?(?::\s*(.*))?$`)
 )
 
+// plain is a text without colours.
+func plain(out string) string {
+	if strings.IndexByte(out, 0x1b) < 0 {
+		return out
+	}
+	return ansi.ReplaceAllString(out, "")
+}
+
 // ParseStatus reads gcadmin's tables by their header names; ANSI colours around
 // values are taken away first. What is cut off or of an unknown shape is an
 // error: half a table must not look like a smaller cluster.
 func ParseStatus(out string) (*Status, error) {
 	p := &statusParser{st: &Status{}}
-	for n, line := range splitLines(ansi.ReplaceAllString(out, "")) {
+	for n, line := range splitLines(plain(out)) {
 		if err := p.line(strings.TrimRight(line, " \t\r")); err != nil {
 			return nil, fmt.Errorf("gcadmin line %d: %w", n+1, err)
 		}
@@ -267,7 +275,7 @@ var eventCount = regexp.MustCompile(`(?m)^(?:Vc e|E)vent count:\s*(\d+)`)
 // showdmlstorageevent. The list below it is cut at 16 events, the count is not
 // [A]; an output without the line is an error, never zero.
 func ParseEventCount(out string) (int, error) {
-	m := eventCount.FindStringSubmatch(ansi.ReplaceAllString(out, ""))
+	m := eventCount.FindStringSubmatch(plain(out))
 	if m == nil {
 		return 0, fmt.Errorf("no line \"Event count:\" in %q", clip(out))
 	}
@@ -288,7 +296,7 @@ func (l Lock) permanent() bool { return strings.HasPrefix(l.Name, "gc-event-lock
 func ParseLocks(out string) ([]Lock, error) {
 	var header []string
 	var locks []Lock
-	for _, line := range splitLines(ansi.ReplaceAllString(out, "")) {
+	for _, line := range splitLines(plain(out)) {
 		line = strings.TrimSpace(line)
 		if !strings.HasPrefix(line, "|") {
 			continue

@@ -92,7 +92,7 @@ func (Driver) Observe(ctx context.Context, env driver.Env) (driver.Observation, 
 
 // look reads one instance: who logs in, where the programs lie, what runs.
 func (s *site) look(ctx context.Context, m member) nodeView {
-	n := nodeView{member: m, tools: map[string]string{}}
+	n := nodeView{member: m}
 	h := s.Hosts[m.Name]
 	res, err := h.Run(ctx, host.Read("id", "-un"))
 	if err != nil {
@@ -100,25 +100,30 @@ func (s *site) look(ctx context.Context, m member) nodeView {
 		return n
 	}
 	n.login = res.Text()
-	res, err = s.ask(ctx, m.Name, append([]string{"which"}, lookedFor...)...)
-	var exit *host.ExitError
-	if errors.As(err, &exit) && exit.Code == 1 {
-		res, err = host.Result{Stdout: exit.Stdout}, nil // those it found, it printed
-	}
-	if err != nil {
-		n.err = err
+	if n.tools, n.err = s.findTools(ctx, m); n.err != nil {
 		return n
-	}
-	for _, file := range splitLines(string(res.Stdout)) {
-		n.tools[path.Base(file)] = file
 	}
 	n.Root = rootOf(n.tools)
 	n.Python = s.findPython(ctx, n)
-	n.installed, n.err = s.installed(ctx, n)
+	n.installed, n.err = s.installed(ctx, m, n.tools)
 	if n.err == nil {
 		n.procs, n.err = processesOf(ctx, h, s.conf(m.Name).DBAUser, rootBase(n.Root))
 	}
 	return n
+}
+
+// findTools asks for the places of the programs.
+func (s *site) findTools(ctx context.Context, m member) (map[string]string, error) {
+	res, err := s.ask(ctx, m.Name, append([]string{"which"}, lookedFor...)...)
+	var exit *host.ExitError
+	if errors.As(err, &exit) && exit.Code == 1 {
+		res, err = host.Result{Stdout: exit.Stdout}, nil // those it found, it printed
+	}
+	tools := map[string]string{}
+	for _, file := range splitLines(string(res.Stdout)) {
+		tools[path.Base(file)] = file
+	}
+	return tools, err
 }
 
 func rootBase(root string) []string {
@@ -162,13 +167,13 @@ func (s *site) findPython(ctx context.Context, n nodeView) string {
 
 // installed is the release of an instance's files; releases of its parts that
 // differ are all named: half an upgrade must not look like a whole one.
-func (s *site) installed(ctx context.Context, n nodeView) (string, error) {
+func (s *site) installed(ctx context.Context, m member, tools map[string]string) (string, error) {
 	var found []string
 	for _, t := range []struct{ tool, flag string }{{"gcadmin", "-V"}, {"gbased", "--version"}, {"gcware", "--version"}} { // [A] but for gcadmin
-		if n.tools[t.tool] == "" {
+		if tools[t.tool] == "" {
 			continue
 		}
-		res, err := s.ask(ctx, n.Name, t.tool, t.flag)
+		res, err := s.ask(ctx, m.Name, t.tool, t.flag)
 		if err != nil && !host.IsExit(err) {
 			return "", err
 		}

@@ -23,7 +23,7 @@ var (
 // for failures, never for a sequence; the proof is in the processes.
 func ParseServiceLines(out string) []ServiceLine {
 	var lines []ServiceLine
-	for _, l := range splitLines(ansi.ReplaceAllString(out, "")) {
+	for _, l := range splitLines(plain(out)) {
 		l = strings.TrimRight(l, " \t\r")
 		if m := bracketLine.FindStringSubmatch(l); m != nil {
 			lines = append(lines, ServiceLine{m[1], m[2], m[3] == "OK"})
@@ -38,7 +38,7 @@ func ParseServiceLines(out string) []ServiceLine {
 // that ends with " is running" counts as running [A for any other text].
 func ParseInfo(out string) map[string]bool {
 	info := map[string]bool{}
-	for _, l := range splitLines(ansi.ReplaceAllString(out, "")) {
+	for _, l := range splitLines(plain(out)) {
 		l = strings.TrimRight(l, " \t\r")
 		name, _, _ := strings.Cut(l, " ")
 		if name == "" {

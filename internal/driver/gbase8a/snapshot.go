@@ -86,9 +86,10 @@ func ParseSnapshots(out string) (SnapshotDir, error) {
 }
 
 func (d *SnapshotDir) add(kind string, size int64, changed float64, name string) {
-	switch m, r := snapshotName.FindStringSubmatch(name), redoName.FindStringSubmatch(name); {
-	case name == "GCWARE_META.A" || name == "GCWARE_META.B":
+	if name == "GCWARE_META.A" || name == "GCWARE_META.B" {
 		return
+	}
+	switch m, r := snapshotName.FindStringSubmatch(name), redoName.FindStringSubmatch(name); {
 	case m != nil && kind == "d":
 		term, errT := strconv.ParseUint(m[1], 10, 64)
 		index, errI := strconv.ParseUint(m[2], 10, 64)

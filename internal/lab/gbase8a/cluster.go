@@ -306,38 +306,58 @@ func (c *Cluster) setUp(w *sim.World, n *Node) {
 	}
 }
 
-// programs are the files of the software on a node.
-func (n *Node) programs(f Flavor) map[string]string {
+// kit is the software of a node: its files with their programs, and the way back.
+type kit struct{ prog, file map[string]string }
+
+// kits are those of all kinds of nodes; they never change.
+var kits = func() map[[4]bool]kit {
+	all := map[[4]bool]kit{}
+	for i := range 16 {
+		k := [4]bool{i&1 > 0, i&2 > 0, i&4 > 0, i&8 > 0}
+		it := kit{kitOf(k[0], k[1], k[2], k[3]), map[string]string{}}
+		for f, p := range it.prog {
+			it.file[p] = f
+		}
+		all[k] = it
+	}
+	return all
+}()
+
+// kit is the software of a node.
+func (n *Node) kit(f Flavor) kit { return kits[[4]bool{n.Coor, n.Data, n.Gcware, f == V953}] }
+
+// kitOf lays out the files of a kind of node.
+func kitOf(coor, data, gcware, v953 bool) map[string]string {
 	p := map[string]string{"gcluster/server/bin/gcluster_services": "gcluster_services"}
 	put := func(dir string, names ...string) {
 		for _, name := range names {
 			p[dir+"/"+name] = name
 		}
 	}
-	if n.Coor {
+	if coor {
 		put("gcware/bin", "gcadmin")
 		put("gcluster/server/bin", "gclusterd", "gcrecover", "gccli", "gcmonit", "gcmmonit")
 	}
-	if n.Data {
+	if data {
 		put("gnode/server/bin", "gbased", "gc_sync_server")
 		put("gcluster/server/bin", "gcmonit", "gcmmonit")
 	}
-	if n.Gcware {
+	if gcware {
 		put("gcware/bin", "gcware")
 	}
-	if n.Gcware && f == V953 {
+	if gcware && v953 {
 		put("gcware/bin", "gcware_monit", "gcware_mmonit")
 		put("gcware/sbin", "gcware_services")
 	}
-	if !n.Coor && !n.Data { // a pure gcware node has no gcluster
+	if !coor && !data { // a pure gcware node has no gcluster
 		delete(p, "gcluster/server/bin/gcluster_services")
 	}
 	return p
 }
 
 func (c *Cluster) installFiles(m *sim.Machine, n *Node) {
-	for file, prog := range n.programs(c.Config.Flavor) {
-		m.Install(n.base(file), fmt.Sprintf("%s %s %s %s", tool, prog, n.Name, n.Version), dbaUser)
+	for file, prog := range n.kit(c.Config.Flavor).prog {
+		m.Install(n.base(file), tool+" "+prog+" "+n.Name+" "+n.Version, dbaUser)
 	}
 	if n.Coor {
 		m.Write(n.base("gcware/python/gcware.so"), n.Version, 0o644, dbaUser)
@@ -393,9 +413,21 @@ func (c *Cluster) Violations() []string { return slices.Clone(c.violations) }
 // Running says whether a program of a node runs.
 func (c *Cluster) running(w *sim.World, n *Node, prog string) *sim.Proc {
 	for _, p := range w.Machine(n.Machine).Procs() {
-		if f := strings.Fields(p.Image); len(f) >= 3 && f[0] == tool && f[1] == prog && f[2] == n.Name {
+		rest, ours := strings.CutPrefix(p.Image, tool+" ")
+		if rest, ours = cutWord(rest, prog, ours); !ours {
+			continue
+		}
+		if _, ours = cutWord(rest, n.Name, true); ours {
 			return p
 		}
 	}
 	return nil
+}
+
+// cutWord takes a word and the blank behind it off the front.
+func cutWord(s, word string, ours bool) (string, bool) {
+	if !ours || len(s) <= len(word) || s[:len(word)] != word || s[len(word)] != ' ' {
+		return s, false
+	}
+	return s[len(word)+1:], true
 }

@@ -31,19 +31,13 @@ func verdict(text string, ok bool) string {
 
 // has says whether a node carries a program.
 func (c *Cluster) has(n *Node, prog string) bool {
-	for _, p := range n.programs(c.Config.Flavor) {
-		if p == prog {
-			return true
-		}
-	}
-	return false
+	_, has := n.kit(c.Config.Flavor).file[prog]
+	return has
 }
 
 func (c *Cluster) file(n *Node, prog string) string {
-	for f, p := range n.programs(c.Config.Flavor) {
-		if p == prog {
-			return n.base(f)
-		}
+	if f, has := n.kit(c.Config.Flavor).file[prog]; has {
+		return n.base(f)
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -347,12 +348,21 @@ func owned(n *inode, u *User) *inode {
 	return &c
 }
 
+// packers are compressors to be used again: a new one is a megabyte. Nobody
+// here asks how small an archive is.
+var packers = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(io.Discard, gzip.HuffmanOnly)
+	return z
+}}
+
 func (c *Call) tarCreate(a tarArgs) int {
 	var buf bytes.Buffer
 	var dst io.Writer = &buf
 	var gz *gzip.Writer
 	if a.comp == "gzip" {
-		gz = gzip.NewWriter(&buf)
+		gz = packers.Get().(*gzip.Writer)
+		defer packers.Put(gz)
+		gz.Reset(&buf)
 		dst = gz
 	} else if a.comp != "" {
 		c.unknown("-" + a.comp)
