@@ -104,7 +104,9 @@ func confOf(n cluster.Node) conf {
 		c.PasswordSetting = "password"
 	}
 	c.Systemctl, _ = splitWords(or(keySystemctl, "systemctl"))
-	c.Backup, _ = splitWords(s[keyBackup])
+	if backup := s[keyBackup]; backup != "" {
+		c.Backup, _ = splitWords(backup)
+	}
 	c.StartWait, _ = time.ParseDuration(or(keyStart, "2m"))
 	c.StopWait, _ = time.ParseDuration(or(keyStop, "2m"))
 	c.CatchUpWait, _ = time.ParseDuration(or(keyCatchUp, "10m"))
@@ -123,7 +125,17 @@ func (c conf) controlFile() string             { return c.Data + "/global/pg_con
 // splitWords splits a command of the inventory as a shell would, without
 // expanding anything.
 func splitWords(s string) ([]string, error) {
+	if plainWord(s) {
+		return []string{s}, nil
+	}
 	return shell.Fields(s, func(string) string { return "" })
+}
+
+// plainWord reports whether a shell takes s as it stands, as one word.
+func plainWord(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/._-", r)
+	})
 }
 
 type settingError struct{ say.Text }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -79,7 +80,7 @@ func (s *site) connectTo(ctx context.Context, database string) (*conn, error) {
 	if s.SSLRootCert != "" {
 		words = append(words, word{"sslrootcert", s.SSLRootCert})
 	}
-	cfg, err := pgconn.ParseConfig(words.String())
+	cfg, err := parseConfig(words.String())
 	if err != nil {
 		return nil, fmt.Errorf("%s: connection settings: %w", s.Name, err)
 	}
@@ -91,6 +92,22 @@ func (s *site) connectTo(ctx context.Context, database string) (*conn, error) {
 	}
 	cfg.RuntimeParams = runtimeParams
 	return s.open(ctx, s.host, cfg)
+}
+
+// configs are connection settings that were read before, without passwords:
+// a run connects to each server many times.
+var configs sync.Map
+
+func parseConfig(words string) (*pgconn.Config, error) {
+	if known, ok := configs.Load(words); ok {
+		return known.(*pgconn.Config).Copy(), nil
+	}
+	cfg, err := pgconn.ParseConfig(words)
+	if err != nil {
+		return nil, err
+	}
+	configs.Store(words, cfg.Copy())
+	return cfg, nil
 }
 
 // open connects as a program on h would.
@@ -174,11 +191,20 @@ func fill(sql string, args []string) string {
 	if len(args) == 0 {
 		return sql
 	}
-	pairs := make([]string, 0, 2*len(args))
-	for i, a := range args {
-		pairs = append(pairs, fmt.Sprintf("$%d", i+1), literal(a))
+	out := make([]byte, 0, len(sql)+64)
+	for {
+		before, rest, found := strings.Cut(sql, "$")
+		out = append(out, before...)
+		switch {
+		case !found:
+			return string(out)
+		case rest != "" && rest[0] >= '1' && int(rest[0]-'0') <= len(args):
+			out, rest = append(out, literal(args[rest[0]-'1'])...), rest[1:]
+		default:
+			out = append(out, '$')
+		}
+		sql = rest
 	}
-	return strings.NewReplacer(pairs...).Replace(sql)
 }
 
 // literal quotes for standard_conforming_strings = on, which every session of

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -58,6 +59,7 @@ func (q *sql) setting(name string) (string, bool) {
 
 var (
 	selectRE = regexp.MustCompile(`(?is)^select\s+(distinct\s+)?(.+?)(?:\s+from\s+(?:pg_catalog\.)?([a-z0-9_]+)\s*(\(\s*\))?(?:\s+(?:as\s+)?([a-z]))??(?:\s+where\s+(.+?))?(?:\s+group\s+by\s+([a-z0-9_, ]+?))?(?:\s+order\s+by\s+([a-z0-9_, ]+?))?(?:\s+limit\s+(\d+))?)?$`)
+	nameRE   = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 	callRE   = regexp.MustCompile(`^([a-z_0-9]+)\(([^()]*)\)(::[a-z]+)?$`)
 )
 
@@ -73,7 +75,7 @@ func (q *sql) selectStmt(text string) *sqlError {
 		t.num = map[string]bool{"count": true}
 		return q.print(t)
 	}
-	m := selectRE.FindStringSubmatch(strings.TrimSpace(text))
+	m := selected(strings.TrimSpace(text))
 	if m == nil {
 		q.World.Complain("%s: gsql: not simulated: %q", q.Machine.Name(), text)
 		return failf("the simulated server does not know this statement")
@@ -103,6 +105,18 @@ func (q *sql) selectStmt(text string) *sqlError {
 		t.rows = t.rows[:n]
 	}
 	return q.print(t)
+}
+
+var selects sync.Map
+
+// selected is what selectRE finds in a statement.
+func selected(text string) []string {
+	if known, ok := selects.Load(text); ok {
+		return known.([]string)
+	}
+	m := selectRE.FindStringSubmatch(text)
+	selects.Store(text, m)
+	return m
 }
 
 // broken is what queries meet when a working number of 6.0 or later is in
@@ -199,7 +213,7 @@ func splitList(list string) []string {
 
 // word is what stands in a select's list without parentheses.
 func (q *sql) word(text, expr, low string) (col, val string, num bool, err *sqlError) {
-	if regexp.MustCompile(`^[a-z_][a-z0-9_]*$`).MatchString(low) {
+	if nameRE.MatchString(low) {
 		if low == "current_user" || low == "user" {
 			return low, q.user, false, nil
 		}
@@ -289,11 +303,12 @@ func (q *sql) where(t table, cond string) (table, *sqlError) {
 		return t, nil
 	}
 	var out [][]string
+	alts := alternatives(cond)
 	for _, r := range t.rows {
 		keep := false
-		for _, alt := range splitWord(cond, "or") {
+		for _, alt := range alts {
 			all := true
-			for _, c := range splitWord(alt, "and") {
+			for _, c := range alt {
 				good, ok := matches(t, r, c)
 				if !ok {
 					q.World.Complain("%s: gsql: condition not simulated: %q", q.Machine.Name(), c)
@@ -311,8 +326,36 @@ func (q *sql) where(t table, cond string) (table, *sqlError) {
 	return t, nil
 }
 
-func splitWord(s, word string) []string {
-	return regexp.MustCompile(`(?i)\s+`+word+`\s+`).Split(strings.TrimSpace(s), -1)
+var (
+	orRE  = regexp.MustCompile(`(?i)\s+or\s+`)
+	andRE = regexp.MustCompile(`(?i)\s+and\s+`)
+)
+
+// alternatives are the conditions joined by or, each of those joined by and.
+func alternatives(cond string) [][]string {
+	if known, ok := asked.Load(cond); ok {
+		return known.([][]string)
+	}
+	var out [][]string
+	for _, alt := range orRE.Split(strings.TrimSpace(cond), -1) {
+		out = append(out, andRE.Split(strings.TrimSpace(alt), -1))
+	}
+	asked.Store(cond, out)
+	return out
+}
+
+// asked and parted hold what was taken apart before: the drivers ask the same
+// few questions again and again.
+var asked, parted sync.Map
+
+// parts is what condRE finds in a condition.
+func parts(cond string) []string {
+	if known, ok := parted.Load(cond); ok {
+		return known.([]string)
+	}
+	m := condRE.FindStringSubmatch(cond)
+	parted.Store(cond, m)
+	return m
 }
 
 var condRE = regexp.MustCompile(`(?is)^\(?\s*([a-z0-9_.]+)\s*(=|!=|<>|>=|<=|>|<|\s+not\s+like\s+|\s+like\s+|\s+ilike\s+|\s+not\s+in\s+|\s+in\s*)\s*(.+?)\s*$`)
@@ -326,7 +369,7 @@ func matches(t table, r []string, cond string) (good, ok bool) {
 	if i := slices.Index(t.cols, col); i >= 0 {
 		return (r[i] == "t") != neg, true
 	}
-	m := condRE.FindStringSubmatch(cond)
+	m := parts(cond)
 	if m == nil {
 		return false, false
 	}

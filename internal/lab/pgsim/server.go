@@ -437,5 +437,5 @@ func (r *room) writeControl(m *sim.Machine, n *node) {
 	le.PutUint32(b[216:], 8192)
 	le.PutUint32(b[228:], 16<<20)
 	le.PutUint32(b[288:], crc32.Checksum(b[:288], crc32.MakeTable(crc32.Castagnoli)))
-	m.Write(data+"/global/pg_control", string(b), 0o600, osUser)
+	m.WriteBytes(data+"/global/pg_control", b, 0o600, osUser)
 }

@@ -199,9 +199,14 @@ func (m *Machine) owner(name string) *User {
 
 // Write puts a file there as set-up does, with its directories.
 func (m *Machine) Write(name, content string, mode uint32, owner string) {
+	m.WriteBytes(name, []byte(content), mode, owner)
+}
+
+// WriteBytes is Write; content must not be changed afterwards.
+func (m *Machine) WriteBytes(name string, content []byte, mode uint32, owner string) {
 	u := m.owner(owner)
 	m.mkParents(path.Dir(name), u)
-	m.must(m.fs.write(Root, name, newBlob([]byte(content)), mode), name)
+	m.must(m.fs.write(Root, name, newBlob(content), mode), name)
 	m.must(m.fs.change(Root, name, true, func(n *inode) { n.mode, n.uid, n.gid = mode, u.UID, u.GID }), name)
 }
 
