@@ -197,8 +197,11 @@ func (j *job) broken(err error) error {
 	if code := exitOf(err); code != exitFailed {
 		return err
 	}
-	j.app.screen.Error(err, say.Text{}, exitPerson)
-	j.app.screen.Next(say.Same(j.app.command("status")))
+	next := say.Same(j.app.command("status"))
+	if p, ok := errors.AsType[*say.Problem](err); ok && !p.Next.IsZero() {
+		next = p.Next
+	}
+	j.app.screen.Error(err, next, exitPerson)
 	return &ended{exitPerson}
 }
 

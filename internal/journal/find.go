@@ -41,27 +41,54 @@ func (s Store) Find(ctx context.Context, hosts host.Set, inv *cluster.Inventory,
 	}
 	f := &Found{Bad: map[string]error{}}
 	known := f.listRuns(ctx, hosts, inv, serial)
-	for _, runs := range known {
-		f.Run = max(f.Run, slices.Max(runs))
-	}
-	if len(local) > 0 {
-		f.Run = max(f.Run, slices.Max(local))
-	}
-	if f.Run == "" {
-		return nil, nil
-	}
-	copies, err := f.readCopies(ctx, hosts, inv, known, serial)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(local, f.Run) {
-		own, err := ReadFile(s.Path(f.Run))
-		if err != nil {
-			return nil, err // it may tell of changes that no copy knows; a person decides
+	for {
+		f.Run = newest(known, local)
+		if f.Run == "" {
+			return nil, nil
 		}
-		copies = append(copies, copyRead{place: s.Path(f.Run), log: own})
+		copies, err := f.readCopies(ctx, hosts, inv, known, serial)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(local, f.Run) {
+			own, err := ReadFile(s.Path(f.Run))
+			if err != nil {
+				return nil, err // it may tell of changes that no copy knows; a person decides
+			}
+			copies = append(copies, copyRead{place: s.Path(f.Run), log: own})
+		}
+		if !f.hollow(copies, known) {
+			return f.choose(copies)
+		}
+		local = without(local, f.Run)
+		for n := range known {
+			known[n] = without(known[n], f.Run)
+		}
 	}
-	return f.choose(copies)
+}
+
+func newest(known map[string][]string, local []string) string {
+	run := ""
+	for _, runs := range known {
+		run = max(run, slices.Max(append(runs, "")))
+	}
+	return max(run, slices.Max(append(local, "")))
+}
+
+func without(runs []string, run string) []string {
+	return slices.DeleteFunc(slices.Clone(runs), func(r string) bool { return r == run })
+}
+
+// hollow reports whether nobody holds a whole record of the run: its process
+// died, or its disk was full, before the first one was durable. Then nothing
+// was done in its name (I1), and it is as if it had never been.
+func (f *Found) hollow(copies []copyRead, known map[string][]string) bool {
+	for n, runs := range known {
+		if slices.Contains(runs, f.Run) && f.Bad[n] != nil {
+			return false // it holds something
+		}
+	}
+	return len(copies) > 0 && !slices.ContainsFunc(copies, func(c copyRead) bool { return len(c.log.Records) > 0 })
 }
 
 // choose takes the history of the last holder of the lease, then the longest,

@@ -136,6 +136,9 @@ func (j *Journal) append(rs []Record) error {
 		marks = append(marks, mark{end: end + int64(len(lines)), hash: prev})
 	}
 	if _, err := j.f.Write(lines); err != nil {
+		if len(j.records) == 0 {
+			return j.fail("create", err) // there is no run yet that could be resumed
+		}
 		return j.fail("write", err)
 	}
 	if err := j.f.Sync(); err != nil {
@@ -292,7 +295,7 @@ func storeProblem(path, op string, err error) error {
 		Text: say.Text{EN: "cannot " + op + " the journal", ZH: "无法" + opZH[op] + "日志"},
 		Next: say.F("use another directory: --state-dir DIR (or set XDG_STATE_HOME)", "改用其他目录：--state-dir 目录（或设置 XDG_STATE_HOME）")}
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		p.Text = say.F("no room left on the control machine for the journal", "控制机磁盘空间不足，无法写日志")
 		p.Next = say.F("free space on the file system of %s and type: shiplift resume", "清理 %s 所在文件系统的空间后执行：shiplift resume", path)
 		if op == "create" {

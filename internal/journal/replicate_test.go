@@ -281,6 +281,41 @@ func TestNothingIsFoundWhereNothingWas(t *testing.T) {
 	}
 }
 
+func TestARunWithoutAWholeFirstRecordNeverWas(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(whole []byte) []byte{
+		"the process died before its first record":      func([]byte) []byte { return nil },
+		"the disk was full in the middle of the first":  func(whole []byte) []byte { return whole[:len(whole)/2] },
+		"the first record lacks only the end of a line": func(whole []byte) []byte { return whole[:len(whole)-1] },
+	}
+	for name, cut := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set, inv := shells(t, "db1"), inventory("db1")
+			s := Store{Dir: t.TempDir(), Cluster: "c", Clock: wait.Real{}}
+			earlier, later := "20260711T020304Z-0001", "20260712T020304Z-0002"
+			j, err := s.New(later)
+			must(t, err)
+			must(t, j.Append(t.Context(), sample(1)...))
+			must(t, j.Close())
+			whole, err := os.ReadFile(s.Path(later))
+			must(t, err)
+			must(t, os.WriteFile(s.Path(later), cut(whole), 0o600))
+			if f, err := s.Find(t.Context(), set, inv, false); f != nil || err != nil {
+				t.Fatalf("alone: %+v, %v", f, err)
+			}
+			j, err = s.New(earlier)
+			must(t, err)
+			must(t, j.Append(t.Context(), sample(2)...))
+			must(t, j.Close())
+			f, err := s.Find(t.Context(), set, inv, false)
+			if err != nil || f == nil || f.Run != earlier || len(f.Log.Records) != 2 {
+				t.Fatalf("behind a whole one: %+v, %v", f, err)
+			}
+		})
+	}
+}
+
 func TestRunIDsSortByTimeAlsoWhenTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ after, want string }{
