@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,40 +34,89 @@ type broken struct {
 	step, says string
 	cure       func(*sim.World, *lab.Cluster)
 	stays      bool // the way back needs a person
-	// recovers: the run meets it and succeeds all the same; told must have been reported.
+	// recovers: the run meets it and succeeds all the same. met tells from what
+	// was done that the trouble was there.
 	recovers bool
+	met      func(*world) bool
 	// refused is the rule that Plan must refuse with.
 	refused string
 	fault   sim.Fault
+	calls   int           // of the flush, where not the usual three
+	blame   string        // what the lab noted, since somebody else broke it
 	later   time.Duration // how long after the bend the case begins
 }
 
-// rules: each rule of the table has a case that breaks it here; the cases that
-// keep it are TestRunsEndToEnd, where no rule may be broken in the lab's eyes.
+// asked is how often a node, or any with "", was asked for a text.
+func asked(o *world, node, text string) int {
+	n := 0
+	for _, r := range o.w.Trace() {
+		if (node == "" || r.Node == node) && strings.Contains(strings.Join(r.Argv, " "), text) {
+			n++
+		}
+	}
+	return n
+}
+
+// flushTook is the time from the call to the first stop of gcware.
+func flushTook(o *world) time.Duration {
+	var began time.Time
+	for _, r := range o.w.Trace() {
+		switch line := strings.Join(r.Argv, " "); {
+		case strings.Contains(line, theFlush):
+			began = r.At
+		case !began.IsZero() && strings.Contains(line, "gcware stop"):
+			return r.At.Sub(began)
+		}
+	}
+	return 0
+}
+
+// twice: the node's services were stopped, came back, and were stopped again.
+func twice(node string) func(*world) bool {
+	return func(o *world) bool { return asked(o, node, "gcluster_services all stop") >= 2 }
+}
+
+// rulesBroken: each rule of the table has a case that breaks it here; those
+// that keep it are rulesKept.
 var rulesBroken = map[string]broken{
+	"G01 a term that gains a digit is the newer one": {cfg: v953, r: flushRequest, recovers: true,
+		bend: func(w *sim.World, c *lab.Cluster) { c.SetTerm(w, 98) },
+		met: func(o *world) bool {
+			s := o.c.Snapshots(o.w, "db2")
+			return s[0].Term == 98 && s[len(s)-1].Term >= 100
+		}},
 	"G02 a gcware node that cannot be listed is not overlooked": {cfg: v953, r: flushRequest,
 		bend:  func(w *sim.World, c *lab.Cluster) { removeDir(w, c, "db3") },
-		check: "gbase8a-snapshots", step: "", says: ""},
+		check: "gbase8a-snapshots", step: "db3/start-gcware", says: "No such file"},
 	"G03 services that come back once are stopped again": {cfg: v952, r: flushRequest, recovers: true,
-		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.ReviveOnce = "db2" }},
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.ReviveOnce = "db2" }, met: twice("db2")},
 	"G04 monitors that revive do not disturb all stop": {cfg: v953, r: flushRequest, recovers: true,
-		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.ReviveOnce = "db1"; c.Delays.Revive = time.Second }},
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.ReviveOnce = "db1"; c.Delays.Revive = time.Second }, met: twice("db1")},
+	"G05 a tool that does not know gcware starts nothing": {cfg: v953, r: flushRequest, step: "db2/start-gcware", says: "Usage: gcware_services <gbase|gcluster",
+		fault: sim.Fault{Kind: sim.HookAfter, Do: hookWrongTool, Node: "db3", Match: "gcware_services all stop"}, cure: rightTool},
 	"G06 a gcware node that does not open stops the run": {cfg: v953, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode = "db2" }, step: "cluster/wait-gcware", says: "a part of the nodes",
 		cure: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode = "" }},
 	"G07 ACTIVE is no proof": {cfg: v952, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode, c.Faults.CloseWith = "db3", "FAILURE" }, step: "cluster/wait-gcware", says: "db3 FAILURE",
 		cure: func(_ *sim.World, c *lab.Cluster) { c.Faults.CloseNode, c.Faults.CloseWith = "", "" }},
+	"G08 a coordinator whose answer is lost is followed by another, which harms nothing": {cfg: v953, r: flushRequest, recovers: true,
+		fault: sim.Fault{Kind: sim.LinkLostAfter, Match: theFlush},
+		met:   func(o *world) bool { return asked(o, "db1", theFlush) == 1 && asked(o, "db2", theFlush) == 1 }},
+	"G09 gcware that is stopped while the flush runs is not taken for flushed": {cfg: v953, r: flushRequest, step: "cluster/flush", says: "behind: db3", calls: 1,
+		fault: sim.Fault{Kind: sim.HookAfter, Do: hookQuit, Match: theFlush}, blame: "G09"},
 	"G09 a return value that is not 1 stops the run": {cfg: v953, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.Return0 = true }, step: "cluster/flush", says: `said "0", not 1`},
 	"G10 a request that does nothing is made again": {cfg: v953, r: flushRequest, recovers: true,
-		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.LazyFlush = 2 }},
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.LazyFlush = 2 },
+		met:  func(o *world) bool { return asked(o, "", theFlush) == 3 }},
 	"G11 a flush that never ends stops the run": {cfg: v953, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.NeverComplete = "all" }, step: "cluster/flush", says: "after 3 calls"},
 	"G12 a background snapshot is not taken for the flush": {cfg: v953, r: upgrade953, recovers: true,
-		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.AgedBaseline = true }},
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.AgedBaseline = true },
+		met:  func(o *world) bool { return !o.c.Faults.AgedBaseline && asked(o, "", theFlush) == 1 }},
 	"G13 a node that lags is waited for": {cfg: v953, r: flushRequest, recovers: true,
-		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.LagNode = "db2" }},
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.LagNode = "db2" }, met: func(o *world) bool { return flushTook(o) > time.Minute }},
 	"G13 a node on which nothing appears stops the run": {cfg: v953, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.SilentFlush = "db2" }, step: "cluster/flush", says: "behind: db2"},
 	"G14 a smaller term with a larger index stops the run": {cfg: v953, r: flushRequest,
@@ -76,7 +126,10 @@ var rulesBroken = map[string]broken{
 	"G16 a .s that stays the same counts as stuck": {cfg: v952, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.NeverComplete = "db1" }, step: "cluster/flush", says: "no progress for 10m0s"},
 	"G16 a .s of an earlier crash is told and cleared by the flush": {cfg: v953, r: flushRequest, recovers: true, check: "gbase8a-snapshots", warns: true,
-		bend: func(w *sim.World, c *lab.Cluster) { c.GhostSnapshot(w, "db2") }, later: time.Hour},
+		bend: func(w *sim.World, c *lab.Cluster) { c.GhostSnapshot(w, "db2") }, later: time.Hour,
+		met: func(o *world) bool {
+			return !slices.ContainsFunc(o.c.Snapshots(o.w, "db2"), func(s lab.Snap) bool { return s.Partial })
+		}},
 	"G18 events": {cfg: v953, r: upgrade953, check: "gbase8a-events", step: "cluster/quiet", says: "showdmlevent",
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Events["dml"] = 170 }},
 	"G18 events in the second virtual cluster": {cfg: lab.Config{Flavor: lab.V953, VCs: []string{"vc1", "vc2"}, DataNodes: 4}, r: upgrade953, check: "gbase8a-events", step: "cluster/quiet", says: "of vc2",
@@ -118,7 +171,7 @@ var rulesBroken = map[string]broken{
 		bend: func(w *sim.World, _ *lab.Cluster) {
 			w.Machine("db1").Install("/usr/bin/python", "gbase8a python 3.9.1", "root")
 			w.Machine("db1").Remove("/usr/bin/python2")
-		}},
+		}, met: func(o *world) bool { return asked(o, "db1", theFlush) == 0 && asked(o, "db2", theFlush) == 1 }},
 	"G28 a license that is missing": {cfg: lab.Config{Flavor: lab.V953, Licensed: true}, r: upgrade953, step: "cluster/wait-healthy", says: "license is missing",
 		cure: func(_ *sim.World, c *lab.Cluster) { c.LicenseOK = true }},
 	"G29 a python call that hangs": {cfg: v953, r: flushRequest, step: "cluster/flush", says: "did not answer within 30s",
@@ -146,11 +199,17 @@ var rulesBroken = map[string]broken{
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.StopTimeout = "db2" }},
 	"P2 --force behind a failed stop, where it is allowed": {cfg: v952, recovers: true,
 		r:    plan.Request{Component: gbase8a.Component, Options: map[string]string{"force-stop": "after-failure"}},
+		met:  func(o *world) bool { return asked(o, "db2", "all stop --force") > 0 && asked(o, "db1", "--force") == 0 },
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.StopTimeout = "db2" }},
 	"G34 a source before V95": {cfg: lab.Config{Flavor: lab.V952, Release: "8.6.2.43.7"}, r: flushRequest, refused: "G34"},
 	"G33 a target that is older": {cfg: v953, refused: "G33",
 		r: plan.Request{To: "9.5.3.20.1", Mode: "inplace"}},
 	"G05 another generation": {cfg: v952, refused: "G21", r: plan.Request{To: "9.5.3.28.12", Mode: "inplace"}},
+}
+
+// rightTool puts back what hookWrongTool took.
+func rightTool(w *sim.World, c *lab.Cluster) {
+	w.Machine("db2").Install(c.Nodes[1].Root+"/gcware/sbin/gcware_services", "gbase8a gcware_services db2 "+c.Nodes[1].Version, "gbase")
 }
 
 // removeDir takes a node's snapshot directory away.
@@ -167,6 +226,9 @@ func TestRulesBroken(t *testing.T) {
 	for name, tc := range rulesBroken {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if tc.calls > 0 {
+				tc.r.Options = map[string]string{"flush-calls": strconv.Itoa(tc.calls)}
+			}
 			o := open(t, tc.cfg, tc.r, tc.bend)
 			_ = o.w.Sleep(t.Context(), tc.later)
 			if tc.fault.Kind != "" {
@@ -185,6 +247,9 @@ func TestRulesBroken(t *testing.T) {
 			if tc.recovers {
 				s := begin(t, o)
 				wants(t, s, "apply", run.Upgraded)
+				if tc.met == nil || !tc.met(o) {
+					t.Errorf("the trouble was not met\n%s", rehearse.Transcript(s.Log.Records))
+				}
 				wants(t, s, "rollback", run.RolledBack)
 			}
 			if tc.step != "" {
@@ -231,7 +296,13 @@ func (tc broken) fails(t *testing.T, o *world) {
 	if out.State != run.FailedState || out.Step != tc.step || !strings.Contains(out.Why.EN, tc.says) || out.Why.ZH == "" {
 		t.Fatalf("apply ended %s at %q: %s", out.State, out.Step, out.Why.EN)
 	}
-	if err := o.rules(); err != nil {
+	switch err := o.rules(); {
+	case tc.blame != "":
+		if v := strings.Join(o.c.Violations(), " "); !strings.HasPrefix(v, tc.blame) {
+			t.Errorf("the lab noted %q, not %s: the damage was not met", v, tc.blame)
+		}
+		o.w.With(func() { o.c.Forgive() })
+	case err != nil:
 		t.Errorf("on the way: %v", err)
 	}
 	if tc.cure != nil {

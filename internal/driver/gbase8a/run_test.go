@@ -30,6 +30,9 @@ const (
 	hookDown  = "host2 goes down"
 	hookStart = "somebody starts db2"
 	hookLose  = "db2 loses its newest snapshot"
+	hookQuit  = "somebody stops gcware on db3 while it flushes"
+	// hookWrongTool puts gcluster_services where gcware_services was.
+	hookWrongTool = "db2 has another tool"
 )
 
 var (
@@ -50,6 +53,11 @@ func roomOf(t testing.TB, cfg lab.Config) *room {
 	w.RegisterHook(hookDown, func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("db2").PowerOff() })
 	w.RegisterHook(hookStart, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).StartAll(w, "db2") })
 	w.RegisterHook(hookLose, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).LoseSnapshot(w, "db2") })
+	w.RegisterHook(hookQuit, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).QuitInFlush(w, "db3") })
+	w.RegisterHook(hookWrongTool, func(w *sim.World, m *sim.Machine, _ []string) {
+		n := lab.Of(w).Nodes[1]
+		w.Machine("db2").Install(n.Root+"/gcware/sbin/gcware_services", "gbase8a gcluster_services db2 "+n.Version, "gbase")
+	})
 	packages, err := lab.WritePackages(filepath.Join(packageDir, fmt.Sprint(len(rooms))), cfg)
 	if err != nil {
 		t.Fatal(err)

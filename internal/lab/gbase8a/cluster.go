@@ -410,6 +410,9 @@ func (c *Cluster) violate(rule, format string, args ...any) {
 // Violations are the rules of the manual that were broken so far, by id.
 func (c *Cluster) Violations() []string { return slices.Clone(c.violations) }
 
+// Forgive forgets the rules that were broken so far: somebody else broke them.
+func (c *Cluster) Forgive() { c.violations = nil }
+
 // Running says whether a program of a node runs.
 func (c *Cluster) running(w *sim.World, n *Node, prog string) *sim.Proc {
 	for _, p := range w.Machine(n.Machine).Procs() {

@@ -19,6 +19,7 @@ const (
 	evRevive     = "gbase8a: monitor revives"
 	evReviveAll  = "gbase8a: everything comes back"
 	evBackground = "gbase8a: background snapshot"
+	evQuit       = "gbase8a: gcware is restarted"
 	evInstall    = "gbase8a: installer goes on"
 )
 
@@ -254,6 +255,33 @@ func (c *Cluster) gcwareExits(w *sim.World, n *Node, why string) {
 func (c *Cluster) GhostSnapshot(w *sim.World, node string) {
 	n := c.node(node)
 	putSnapshot(w.Machine(n.Machine), n, 141, 30001, ".s")
+}
+
+// SetTerm gives the cluster and its snapshots another term, before anything happened.
+func (c *Cluster) SetTerm(w *sim.World, term uint64) {
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		if !n.Gcware {
+			continue
+		}
+		for _, s := range c.Snapshots(w, n.Name) {
+			w.Machine(n.Machine).Rename(fmt.Sprintf("%s/SNAPSHOT.%d.%d", n.snapshots(), s.Term, s.Index), fmt.Sprintf("%s/SNAPSHOT.%d.%d", n.snapshots(), term, s.Index))
+		}
+	}
+	c.Term = term
+}
+
+// QuitInFlush makes gcware on a node end in the middle of the next snapshot, as
+// somebody's `gcware stop` does, and come back.
+func (c *Cluster) QuitInFlush(w *sim.World, node string) {
+	w.After(c.Delays.Flush+c.Delays.Write/2, evQuit, node, nil)
+}
+
+func quits(w *sim.World, e sim.Event) {
+	c := Of(w)
+	n := c.node(e.Node)
+	c.stop(w, n, "gcware")
+	c.start(w, n, "gcware")
 }
 
 // LoseSnapshot takes a node's newest whole snapshot away.

@@ -26,6 +26,7 @@ func register(w *sim.World) {
 	w.Handle(evFlushEnd, flushEnds)
 	w.Handle(evRevive, revives)
 	w.Handle(evReviveAll, revivesAll)
+	w.Handle(evQuit, quits)
 	w.Handle(evInstall, installEvent)
 }
 
