@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -224,6 +225,42 @@ func (g *guarded) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 		return res, g.notStarted(err)
 	}
 	return res, err
+}
+
+// Dial connects under the lease: what is sent to a server over the connection
+// is fenced by nothing but the lease itself, so it must still be ours.
+func (g *guarded) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := g.lease.ours(ctx); err != nil {
+		return nil, g.notStarted(err)
+	}
+	c, err := g.Host.Dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &leasedConn{c, g.lease}, nil
+}
+
+// ours tells why the lease may not be ours any more; nil when nobody else can have it.
+func (l *Lease) ours(ctx context.Context) error {
+	if l.opt.Serial {
+		l.tick(ctx)
+	}
+	l.loseIfLate()
+	return l.Err()
+}
+
+type leasedConn struct {
+	net.Conn
+	lease *Lease
+}
+
+// Write sends only while the lease is ours: a process that stood still until
+// its lease had run out changes nothing more.
+func (c *leasedConn) Write(b []byte) (int, error) {
+	if err := c.lease.ours(context.Background()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 // notStarted says what the contract of Run asks for: the command did not start.
