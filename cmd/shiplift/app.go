@@ -41,7 +41,7 @@ type app struct {
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.inventoryVerb(), a.pathVerb(), a.checkVerb(), a.planVerb(), a.rehearseVerb(), a.applyVerb(), a.statusVerb(),
-		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.repairVerb(), a.reportVerb(),
+		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.repairVerb(), a.reportVerb(), a.collectVerb(),
 		a.labVerb(), a.demoVerb(), a.completionVerb(), a.versionVerb(),
 		a.exitCodesTopic(), a.driversTopic(),
 	}

@@ -338,10 +338,12 @@ func (s *state) countDown(w *sim.World) {
 	}
 }
 
+// nodesDown counts those that were stopped: one that fell was nobody's choice,
+// and a rollback goes on past it.
 func (s *state) nodesDown() int {
 	n := 0
 	for _, in := range s.insts {
-		if in.srv == nil {
+		if in.srv == nil && in.told {
 			n++
 		}
 	}
