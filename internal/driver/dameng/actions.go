@@ -129,7 +129,28 @@ func (d deed) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	if err := k.memberAnswers(ctx); err != nil {
+		return err
+	}
 	return d.undo(ctx, k)
+}
+
+// memberAnswers holds the way back of a DSC member together: with one of its
+// nodes away, its servers cannot be stopped as one, and what lies under a server
+// that runs must not be taken from it (DM-095). Node by node each goes alone.
+func (k *task) memberAnswers(ctx context.Context) error {
+	if !k.m.shared() || k.Plan.Request.Mode == "rolling" {
+		return nil
+	}
+	for _, n := range k.m.nodes {
+		if n == k.n {
+			continue
+		}
+		if _, err := n.serverProcess(ctx); err != nil {
+			return &driver.Owed{Node: n.name, Err: err}
+		}
+	}
+	return nil
 }
 
 var deeds = map[string]deed{
@@ -539,7 +560,36 @@ func startServerUndo(ctx context.Context, k *task) error {
 	if up, _, err := k.m.running(ctx); err != nil || up == 0 {
 		return err
 	}
+	if err := k.release(ctx); err != nil {
+		return err
+	}
 	return k.m.stop(ctx, k.report)
+}
+
+// release takes a standby out of what the primary feeds. A node that did not
+// answer while the others went back is stopped when the primary serves again,
+// and a standby that is fed must not be stopped first (DM-020).
+func (k *task) release(ctx context.Context) error {
+	p := k.primary()
+	if !k.s.topology.watched() || p == nil || p == k.m {
+		return nil
+	}
+	for _, n := range p.nodes {
+		in, err := n.look(ctx)
+		if err != nil {
+			k.report(say.Join(": ", say.F("%s does not tell whether it feeds %s", "无法得知 %s 是否仍向 %s 发送日志", n.name, k.m.name), say.Of(err)))
+			continue
+		}
+		if !in.Up || in.Mode != "PRIMARY" {
+			continue
+		}
+		for _, t := range k.m.nodes {
+			if err := n.tell(ctx, time.Minute, "SP_SET_ARCH_STATUS('"+t.instance()+"', 1)"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ---- opening ----

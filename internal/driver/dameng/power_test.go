@@ -2,6 +2,7 @@ package dameng_test
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -137,4 +138,31 @@ func TestADatabaseThatIsNotOpenIsNotClosedForThePageFormat(t *testing.T) {
 	st.sh(t, "db1", "systemctl", "start", "DmServiceGRP1_RT_01")
 	says(t, work(t, s, "resume"), "db1/stop-server", "DM-070")
 	rollBack(t, st, s, sc.opts.Release)
+}
+
+// A standby whose link is cut keeps its server while the others go back. When it
+// answers again the primary serves: it is stopped only once nothing is sent to it (DM-020).
+func TestAStandbyThatComesBackLateIsNotMissed(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, no format", "DW, redo log", "DW-DSC, redo log"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sc := scenes[name]
+			st, s := begin(t, sc)
+			s.World.Accept = nil // stops at the one-way gate, where there is one
+			work(t, s, "apply")
+			late := st.lab.World.Machine("db" + strconv.Itoa(len(st.world.Env.Inventory.Nodes)))
+			late.Cut(true)
+			s.World.Truth = func() error { return nil }
+			if out := work(t, s, "rollback"); out.State == run.RolledBack {
+				t.Fatal("a node that does not answer cannot be back")
+			}
+			if tr := st.lab.Truth(); len(tr.Primaries) != 1 {
+				t.Fatalf("the primary does not serve: %+v", tr)
+			}
+			late.Cut(false)
+			s.World.Truth = st.truth
+			rollBack(t, st, s, sc.opts.Release)
+		})
+	}
 }

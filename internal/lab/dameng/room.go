@@ -315,6 +315,14 @@ func (r *room) fed(primary, member string) bool {
 	return true
 }
 
+// feeds reports whether a node of the primary has a valid archive to the site.
+func (r *room) feeds(primary string, s *site) bool {
+	return slices.ContainsFunc(r.nodes(primary), func(p *site) bool {
+		sv := r.servers[p.Name]
+		return sv != nil && !sv.Invalid[s.Instance]
+	})
+}
+
 // watcherTick: a watcher opens what is mounted, restarts what is gone, and
 // ends when it finds no valid open history (spec/dameng.md 4.6, DM-026).
 func (r *room) watcherTick(w *sim.World, s *site) {
@@ -375,8 +383,8 @@ func (r *room) repair(w *sim.World) {
 	}
 	for _, other := range r.members() {
 		l := r.lib(w, other)
-		if other == m || l == nil || l.Stuck != "" || !r.open(other) {
-			continue
+		if other == m || l == nil || l.Stuck != "" || !r.open(other) || !slices.ContainsFunc(r.nodes(other), func(s *site) bool { return r.watch[s.Name] != nil }) {
+			continue // the primary's watcher hears of a standby from that one's watcher
 		}
 		for _, s := range r.nodes(m) {
 			if sv, t := r.servers[s.Name], r.control(other); sv != nil && t != nil {

@@ -324,7 +324,8 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 		r.hurt("DM-095", s.Name, "dmasmsvr was stopped before dmserver")
 		clean = false
 	}
-	if pm, p := r.primary(w); clean && p != nil && l.Mode == "STANDBY" && r.watched() && pm != s.Member {
+	// A standby to which the archives were made invalid is none that the primary waits for.
+	if pm, p := r.primary(w); clean && p != nil && l.Mode == "STANDBY" && r.watched() && pm != s.Member && r.feeds(pm, s) {
 		r.taint[pm] = true
 		r.hurt("DM-020", s.Name, "the standby was stopped while the primary server was running")
 	}
