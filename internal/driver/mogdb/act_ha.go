@@ -84,6 +84,12 @@ func (a moghaAction) turn(ctx context.Context, t driver.Target, off bool) error 
 	if off {
 		return s.moghaOff(ctx, report(t))
 	}
+	if t.Undoing {
+		// A server that fell while MogHA was off is started by nobody else.
+		if err := reviveAll(ctx, t); err != nil {
+			return err
+		}
+	}
 	if err := healthyForMogHA(ctx, t); err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
@@ -88,6 +87,37 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 	}
 }
 
+// mayRest reports whether a server may be stopped for the way back. One standby
+// rests at a time (M11), and it has to come back as the standby of somebody:
+// while no node says that it is the primary and one does not answer, that one
+// may be it, and may serve. The server runs on until it can be asked.
+func (s *site) mayRest(ctx context.Context, t driver.Target) error {
+	names := t.Env.Inventory.Names()
+	if !t.Undoing || len(names) < 2 || t.Plan.Request.Mode == modeInplace {
+		return nil
+	}
+	if pid, err := s.server(ctx); err != nil || pid == 0 {
+		return err
+	}
+	seen := whoIs(ctx, t.Env)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if p, err := primaryOf(t.Env, seen); err != nil || p != "" {
+		return err
+	}
+	for _, name := range names {
+		if _, answers := seen[name]; !answers {
+			return &driver.Owed{Node: s.Name, Err: &say.Problem{
+				Place: s.Name,
+				Text:  say.F("its server is not stopped for the way back: %s does not answer and may be the primary [M11]", "回滚时不会停止其数据库：%s 没有应答，它可能是主库［M11］", name),
+				Next:  say.F("when %s answers again: shiplift rollback", "待 %s 恢复应答后执行：shiplift rollback", name),
+			}}
+		}
+	}
+	return nil // the whole cluster is down: who was the primary is started first
+}
+
 // handTo makes to the primary in place of s; all that s holds is there then.
 func (s *site) handTo(ctx context.Context, t driver.Target, to *site) error {
 	if err := to.follow(ctx, t); err != nil {
@@ -104,12 +134,10 @@ func (s *site) follow(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	role := roleStandby
-	if t.Plan.Before[s.Name].Role == "cascade" {
+	if roleBefore(t.Plan, s.Name) == roleCascade {
 		role = roleCascade
 	}
-	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", role, "-t", seconds(s.StartWait))
-	c.Timeout = s.StartWait + time.Minute
-	if _, err := s.Run(ctx, c); believed(ctx, err) != nil {
+	if err := s.startAs(ctx, t, role); err != nil {
 		return err
 	}
 	return s.awaitRole(ctx, role, s.StartWait, report(t))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"path"
-	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
@@ -75,28 +74,10 @@ func (noteAction) Do(ctx context.Context, t driver.Target) error {
 
 // Undo brings back the primary first, then the others, each in the role that it had.
 func (noteAction) Undo(ctx context.Context, t driver.Target) error {
+	if err := reviveAll(ctx, t); err != nil {
+		return err
+	}
 	primary := primaryAt(t.Plan, t.Step.ID)
-	if len(t.Env.Inventory.Nodes) > 1 {
-		if err := revivePrimary(ctx, t, primary); err != nil {
-			return err
-		}
-	}
-	var owed error
-	for _, name := range t.Env.Inventory.Names() {
-		s, err := siteOf(t.Env, name)
-		if err != nil {
-			return err
-		}
-		if err := s.revive(ctx, t, t.Plan.Before[name].Role); isGone(err) {
-			owed = errors.Join(owed, &driver.Owed{Node: name, Err: err})
-			continue
-		} else if err != nil {
-			return err
-		}
-	}
-	if owed != nil {
-		return owed
-	}
 	if now, err := reigning(ctx, t); err != nil {
 		return err
 	} else if now != "" {
@@ -116,6 +97,77 @@ func (noteAction) Undo(ctx context.Context, t driver.Target) error {
 	}
 	return nil
 }
+
+// reviveAll starts every server that ran before and is down. What lies on a
+// node that does not answer is owed; the others' servers are started all the same.
+func reviveAll(ctx context.Context, t driver.Target) error {
+	var owed error
+	if len(t.Env.Inventory.Nodes) > 1 {
+		if err := revivePrimary(ctx, t, primaryAt(t.Plan, t.Step.ID)); isLater(err) {
+			owed = err
+		} else if err != nil {
+			return err
+		}
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
+		role := roleBefore(t.Plan, name)
+		if owed != nil && standsBy(role) {
+			err = s.startBlind(ctx, t, role)
+		} else {
+			err = s.revive(ctx, t, role)
+		}
+		if isGone(err) {
+			owed = errors.Join(owed, &driver.Owed{Node: name, Err: err})
+		} else if err != nil {
+			return err
+		}
+	}
+	return owed
+}
+
+// reviveLast ends a rollback: what went down before the run had noted any role
+// is started too. The steps that copy the package are undone last, and that of
+// the first node, which is the last of all, looks at every node. Where MogHA is
+// on again it is the one that starts servers.
+func reviveLast(ctx context.Context, t driver.Target) error {
+	if !t.Undoing || t.Step.Node != t.Env.Inventory.Names()[0] {
+		return nil
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return err
+		}
+		if ha, err := s.mogha(ctx); err != nil && !isGone(err) {
+			return err
+		} else if ha.up() {
+			return nil
+		}
+	}
+	return reviveAll(ctx, t)
+}
+
+// isLater reports an error behind which the rollback goes on: a node does not
+// answer, or owes a step of its own.
+func isLater(err error) bool {
+	var owed *driver.Owed
+	return isGone(err) || errors.As(err, &owed)
+}
+
+// roleBefore is how gs_ctl starts a node's server in the role that it had; ""
+// for one that did not run.
+func roleBefore(p *plan.Plan, name string) string {
+	if role := p.Before[name].Role; role != "cascade" {
+		return role
+	}
+	return roleCascade
+}
+
+func standsBy(role string) bool { return role == roleStandby || role == roleCascade }
 
 // agree lets gs_om write the roles once more when the nodes hold different
 // ones: one of them was away when it should have got them (M15).
@@ -145,11 +197,8 @@ func (s *site) revive(ctx context.Context, t driver.Target, role string) error {
 	if err != nil || pid != 0 || role == "" {
 		return err
 	}
-	switch {
-	case len(t.Env.Inventory.Nodes) == 1:
+	if len(t.Env.Inventory.Nodes) == 1 {
 		role = ""
-	case role == "cascade":
-		role = roleCascade
 	}
 	if role, err = s.roleNow(ctx, t, role); err != nil {
 		return err
@@ -183,12 +232,25 @@ func revivePrimary(ctx context.Context, t driver.Target, name string) error {
 		return err
 	}
 	report(t)(say.F("%s was the primary and is down: it is started as the primary", "%s 原为主库且已停止：现以主库启动", name))
-	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", rolePrimary, "-t", seconds(s.StartWait))
-	c.Timeout = s.StartWait + time.Minute
-	if _, err := s.Run(ctx, c); believed(ctx, err) != nil {
+	if err := s.startAs(ctx, t, rolePrimary); err != nil {
 		return err
 	}
 	return s.awaitRole(ctx, rolePrimary, s.StartWait, report(t))
+}
+
+// startBlind starts a standby's server, if it is down, while nobody can ask the
+// primary. It writes nothing by itself, and is up when the primary looks for it.
+// One that was the primary last keeps the mark of that.
+func (s *site) startBlind(ctx context.Context, t driver.Target, role string) error {
+	pid, err := s.server(ctx)
+	if err != nil || pid != 0 {
+		return err
+	}
+	if ruled, err := s.ruled(ctx); err != nil || ruled {
+		return err
+	}
+	report(t)(say.F("the primary does not answer: %s is started as its standby nevertheless", "主库没有应答：仍将 %s 以备库启动", s.Name))
+	return s.startAs(ctx, t, role)
 }
 
 // primaryAt is the node that is the primary at a step, as the plan has it.

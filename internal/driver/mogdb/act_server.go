@@ -2,6 +2,7 @@ package mogdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -109,8 +110,10 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := recall(t.Memo, &m); err != nil {
 		return err
 	}
-	if m.Role == roleStandby || m.Role == roleCascade {
-		if err := revivePrimary(ctx, t, primaryAt(t.Plan, t.Step.ID)); err != nil {
+	if standsBy(m.Role) {
+		if err := revivePrimary(ctx, t, primaryAt(t.Plan, t.Step.ID)); isLater(err) {
+			return errors.Join(err, s.startBlind(ctx, t, m.Role)) // up at once; proven when the primary can be asked
+		} else if err != nil {
 			return err
 		}
 	}
@@ -162,10 +165,33 @@ func (startAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	return s.rest(ctx, t)
+}
+
+// rest stops a server that is taken back.
+func (s *site) rest(ctx context.Context, t driver.Target) error {
+	if err := s.mayRest(ctx, t); err != nil {
+		return err
+	}
 	if err := s.abdicate(ctx, t); err != nil {
 		return err
 	}
 	return s.bringDown(ctx, report(t))
+}
+
+// startAs lets gs_ctl start the server in a role, on what is installed there if
+// that is whole: a swap that broke off is undone by its own step. What became of
+// it is looked at afterwards.
+func (s *site) startAs(ctx context.Context, t driver.Target, role string) error {
+	if whole, err := s.whole(ctx, argsOf(t.Plan, s.Name)); err != nil {
+		return err
+	} else if !whole {
+		return &driver.Owed{Node: s.Name, Err: halfSwapped(s.Name)}
+	}
+	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", role, "-t", seconds(s.StartWait))
+	c.Timeout = s.StartWait + time.Minute
+	_, err := s.Run(ctx, c)
+	return believed(ctx, err)
 }
 
 // bringUp starts the server in a role, "" for a single one, unless it runs, and

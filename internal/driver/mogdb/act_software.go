@@ -68,11 +68,10 @@ func (putAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, e
 	st := stageOf(t.Step.Args)
 	sum, err := host.Sum(ctx, s.Host, st.file)
 	if errors.Is(err, fs.ErrNotExist) {
-		there, err := s.exists(ctx, st.dir)
-		if err == nil && there && t.Undoing {
-			return driver.Half, nil
+		if t.Undoing {
+			return driver.Half, nil // the undo also looks whether all that ran runs again
 		}
-		return driver.NotApplied, err // a transfer that was cut goes on where it ended
+		return driver.NotApplied, nil // a transfer that was cut goes on where it ended
 	}
 	switch {
 	case err != nil:
@@ -116,7 +115,10 @@ func (putAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, []string{"rm", "-rf", stageOf(t.Step.Args).dir})
+	if err := s.change(ctx, []string{"rm", "-rf", stageOf(t.Step.Args).dir}); err != nil {
+		return err
+	}
+	return reviveLast(ctx, t)
 }
 
 // unpackAction unpacks both layers. It works in a directory of another name

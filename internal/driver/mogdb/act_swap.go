@@ -203,10 +203,34 @@ func (swapAction) Undo(ctx context.Context, t driver.Target) error {
 	if at["bin"].now && at["lib"].now && !at["bin"].old && !at["lib"].old {
 		return nil
 	}
+	if t.Undoing { // somebody may have started the server while the node did not answer
+		if err := s.rest(ctx, t); err != nil {
+			return err
+		}
+	}
 	if err := s.proveDown(ctx); err != nil {
 		return err
 	}
 	return s.swapBack(ctx, t.Step.Args)
+}
+
+// whole reports bin and lib that are both there and of one release: no swap
+// broke off between them.
+func (s *site) whole(ctx context.Context, args map[string]string) (bool, error) {
+	at, err := s.places(ctx, args)
+	if err != nil {
+		return false, err
+	}
+	bin, lib := at["bin"], at["lib"]
+	return bin.now && lib.now && bin.old == lib.old, nil
+}
+
+func halfSwapped(node string) error {
+	return &say.Problem{
+		Place: node,
+		Text:  say.F("bin and lib are exchanged by half: its server is not started before they are back [M26]", "bin 与 lib 只替换了一半：恢复之前不会启动其数据库［M26］"),
+		Next:  say.F("shiplift rollback", "shiplift rollback"),
+	}
 }
 
 // swapBack moves the old directories into their place again, and the new ones aside.

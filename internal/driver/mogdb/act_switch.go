@@ -92,6 +92,16 @@ func (switchAction) Probe(ctx context.Context, t driver.Target) (driver.Standing
 	if err != nil {
 		return driver.Unknown, err
 	}
+	if t.Undoing {
+		// While one of them is down nothing settles; undo starts who was the primary.
+		for _, s := range []*site{p.from, p.to} {
+			if pid, err := s.server(ctx); err != nil {
+				return driver.Unknown, err
+			} else if pid == 0 {
+				return driver.Half, nil
+			}
+		}
+	}
 	at, err := p.settle(ctx, report(t))
 	if err != nil {
 		return driver.Unknown, err
@@ -224,7 +234,7 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
-	if err := revivePrimary(ctx, t, t.Step.Args["new"]); err != nil {
+	if err := p.reviveRuler(ctx, t); err != nil {
 		return err
 	}
 	if p, err = p.asItIs(ctx, t); err != nil {
@@ -251,6 +261,29 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 		}
 	}
 	return err
+}
+
+// reviveRuler starts the one of the two that was the primary when it ran last:
+// the new one behind a switchover, the old one where it never came to that.
+func (p pair) reviveRuler(ctx context.Context, t driver.Target) error {
+	for _, s := range []*site{p.from, p.to} {
+		pid, err := s.server(ctx)
+		if err != nil {
+			return err
+		}
+		if pid != 0 {
+			continue
+		}
+		if ruled, err := s.ruled(ctx); err != nil {
+			return err
+		} else if !ruled {
+			continue
+		}
+		if err := revivePrimary(ctx, t, s.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // asItIs takes the node that somebody else made the primary meanwhile for the
