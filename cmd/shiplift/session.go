@@ -226,7 +226,7 @@ func (a *app) nextCommand(verb, gate string, p *plan.Plan) string {
 	}
 	if verb == "resume" && gate != "" {
 		for i := range p.Steps {
-			if s := &p.Steps[i]; s.ID == gate && s.Gate != nil && s.Gate.OneWay {
+			if s := &p.Steps[i]; s.ID == gate && s.Gate != nil && (s.Gate.OneWay || s.Gate.Wait) {
 				return a.command(verb, "--accept", gate)
 			}
 		}

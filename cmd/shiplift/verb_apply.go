@@ -80,6 +80,9 @@ func (a *app) applyVerb() *cobra.Command {
 		return []string{"json"}, cobra.ShellCompDirectiveFilterFileExt
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f.request.goOn && len(args) == 0 && f.planFile == "" {
+			return a.goOn(cmd, f)
+		}
 		if err := f.whichPlan(cmd, args); err != nil {
 			return err
 		}

@@ -48,6 +48,16 @@ func resumeQuestion(t *run.Trail) say.Text {
 
 // onRun takes the newest run up and carries it as far as options say.
 func (a *app) onRun(ctx context.Context, verb string, meter *meterFlags, options func(*session, *run.Trail) (run.Options, error)) error {
+	return a.onTrail(ctx, verb, meter, func(s *session) (*run.Trail, error) { return s.openTrail(verb) }, options)
+}
+
+// onOpenRun is onRun for verbs that say themselves what a missing run, or one
+// that is over, means.
+func (a *app) onOpenRun(ctx context.Context, verb string, meter *meterFlags, options func(*session, *run.Trail) (run.Options, error)) error {
+	return a.onTrail(ctx, verb, meter, (*session).trail, options)
+}
+
+func (a *app) onTrail(ctx context.Context, verb string, meter *meterFlags, find func(*session) (*run.Trail, error), options func(*session, *run.Trail) (run.Options, error)) error {
 	r, err := a.enter(verb)
 	if err != nil {
 		return err
@@ -58,7 +68,7 @@ func (a *app) onRun(ctx context.Context, verb string, meter *meterFlags, options
 		return err
 	}
 	defer s.give(ctx)
-	t, err := s.openTrail(verb)
+	t, err := find(s)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func settleRequest(v *view, r plan.Request) error {
 	case r.MaxUnavailable > 1:
 		return refuse("GAUSS-50011", "", say.F("openGauss is taken one node at a time: --max-unavailable must be 1", "openGauss 逐节点升级：--max-unavailable 只能为 1"), leaveOut)
 	case r.Continue:
-		return refuse("GAUSS-52920", "", say.F("the nodes left by --nodes belong to the run that is open", "--nodes 剩下的节点属于尚未结束的那次运行"), say.Same("shiplift resume --accept "+RestGate))
+		return refuse("GAUSS-52920", "", say.F("the nodes left by --nodes belong to the run that is open", "--nodes 剩下的节点属于尚未结束的那次运行"), say.Same("shiplift apply --continue"))
 	}
 	for key, val := range r.Options {
 		if (key != "path" || val != unguaranteed) && (key != "tools" || val != toolsKeep) {
