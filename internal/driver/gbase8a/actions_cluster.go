@@ -258,6 +258,9 @@ func (s *site) asHealthyAsBefore(ctx context.Context, memo lockMemo) error {
 // waitHealthy is U8: everything OPEN, no event. With a package of the License
 // kind it tells a missing license from other troubles (G28).
 func (s *site) waitHealthy(ctx context.Context, t driver.Target) error {
+	if err := s.startFallen(ctx); err != nil {
+		return err
+	}
 	var last *view
 	err := s.awaitHealth(ctx, func(v *view) []check.Finding {
 		last = v
@@ -271,6 +274,43 @@ func (s *site) waitHealthy(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	return s.awaitNothing(ctx, 2*time.Minute, say.F("no event is left", "没有遗留事件"), func(ctx context.Context) ([]check.Finding, error) { return s.events(ctx) })
+}
+
+// startFallen starts what a tool knows on nodes where none of it runs while
+// others run: their machines went down since their services were started. A
+// node that does not answer is left to the wait.
+func (s *site) startFallen(ctx context.Context) error {
+	type part struct {
+		tool string
+		m    member
+	}
+	var fallen []part
+	alive := false
+	for _, tool := range []string{"gcware_services", "gcluster_services"} {
+		if tool == "gcware_services" && s.Gen != V953 {
+			continue
+		}
+		for _, m := range s.Members {
+			switch names, err := s.running(ctx, tool, m); {
+			case err != nil && ctx.Err() != nil:
+				return err
+			case err == nil && len(names) > 0:
+				alive = true
+			case err == nil && len(s.expected(tool, m)) > 0:
+				fallen = append(fallen, part{tool, m})
+			}
+		}
+	}
+	if !alive {
+		return nil // the whole cluster is down: that is for a person to judge
+	}
+	for _, f := range fallen {
+		s.report(say.F("%s: nothing of %s runs: starting it", "%s：%s 的服务均未运行：启动", f.m.Name, f.tool))
+		if err := s.startAll(ctx, f.tool, f.m, s.expected(f.tool, f.m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // looksUnlicensed: gcware works and no database process came up anywhere.

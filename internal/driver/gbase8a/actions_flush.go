@@ -28,12 +28,16 @@ func isWait(err error) bool {
 // of three OPEN (spec section 4.1), so it is not looked at (G07).
 func (s *site) waitGcware(ctx context.Context, _ driver.Target) error {
 	var open int
+	again := map[string]bool{}
 	spec := wait.Spec{What: say.F("gcware is OPEN on every node", "每个节点的 gcware 均为 OPEN"), Deadline: s.conf(s.Members[0].Name).OpenWait, Every: 3 * time.Second, Next: "gcadmin"}
 	defer func() { s.limit = 0 }()
 	err := wait.For(ctx, s.Clock, spec, s.report, func(ctx context.Context) (wait.Look, error) {
 		s.hurry()
 		st, err := s.status(ctx, "")
 		if err != nil {
+			if err := s.gcwareAgain(ctx, again); err != nil {
+				return wait.Look{}, err
+			}
 			return passing(ctx, err)
 		}
 		if back := databaseOpen(st); len(back) > 0 {
@@ -42,6 +46,11 @@ func (s *site) waitGcware(ctx context.Context, _ driver.Target) error {
 		}
 		closed := s.notOpen(st)
 		open = len(s.gcware()) - len(closed)
+		if len(closed) > 0 {
+			if err := s.gcwareAgain(ctx, again); err != nil {
+				return wait.Look{}, err
+			}
+		}
 		return wait.Look{Done: len(closed) == 0, Says: say.F("not OPEN: %s", "未 OPEN：%s", strings.Join(closed, ", "))}, nil
 	})
 	if !isWait(err) {
@@ -52,6 +61,24 @@ func (s *site) waitGcware(ctx context.Context, _ driver.Target) error {
 		return &say.Problem{Text: say.F("only %d of %d gcware are OPEN: without a majority the cluster is LOCKED", "仅 %d/%d 个 gcware 为 OPEN：失去多数派，集群被锁定", open, n), Next: next, Err: err}
 	}
 	return &say.Problem{Text: say.F("a gcware node does not open: a flush would reach only a part of the nodes", "有 gcware 节点未能 OPEN：刷写只会到达部分节点"), Next: next, Err: err}
+}
+
+// gcwareAgain starts gcware once more on nodes where it ended since its step
+// started it: a machine that lost its power comes back without it, and the step
+// is not taken again. One that does not answer is left to the wait.
+func (s *site) gcwareAgain(ctx context.Context, again map[string]bool) error {
+	for _, m := range s.gcware() {
+		up, err := s.gcwareUp(ctx, m)
+		if err != nil || up || again[m.Name] {
+			continue
+		}
+		again[m.Name] = true
+		s.report(say.F("%s: gcware runs no more: starting it again", "%s：gcware 已不在运行：重新启动", m.Name))
+		if _, err := s.tool(ctx, m.Name, []string{gcwareTool(s.Gen), "gcware", "start"}); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notOpen are the gcware nodes that gcadmin does not show OPEN, or not at all.

@@ -15,7 +15,7 @@ import (
 // followed by any number of `gcadmin showcluster vc NAME`) or from the
 // demo.options that the cluster was installed with. Passwords are not taken over.
 func Import(name string, data []byte) (*cluster.Inventory, error) {
-	if text := string(data); strings.Contains(ansi.ReplaceAllString(text, ""), "CLUSTER STATE:") {
+	if text := string(data); strings.Contains(plain(text), "CLUSTER STATE:") {
 		return importStatus(name, text)
 	}
 	return importOptions(name, string(data))
@@ -24,7 +24,8 @@ func Import(name string, data []byte) (*cluster.Inventory, error) {
 func importStatus(name, text string) (*cluster.Inventory, error) {
 	m := &merged{}
 	var names []string
-	for i, part := range splitStatus(text) {
+	parts := splitStatus(text)
+	for i, part := range parts {
 		st, err := ParseStatus(part)
 		if err != nil {
 			return nil, &say.Problem{Text: say.F("the text cannot be read as gcadmin's", "无法按 gcadmin 输出解析"), Err: err,
@@ -38,6 +39,10 @@ func importStatus(name, text string) (*cluster.Inventory, error) {
 	if len(m.nodes) == 0 || !slices.ContainsFunc(m.nodes, func(n importedNode) bool { return n.coor }) {
 		return nil, &say.Problem{Text: say.F("there is no coordinator in the text", "文本中没有协调节点"), Next: say.F("gcadmin > FILE", "gcadmin > 文件")}
 	}
+	if behind := len(parts) - 1; len(names) > 0 && behind > 0 && behind < len(names) {
+		return nil, &say.Problem{Text: say.F("there are %d virtual clusters and the text shows the nodes of %d", "共有 %d 个虚拟集群，而文本只包含 %d 个的节点", len(names), behind),
+			Next: say.F("for each of %s: gcadmin showcluster vc NAME >> FILE", "对 %s 逐个执行：gcadmin showcluster vc 名称 >> 文件", strings.Join(names, ", "))}
+	}
 	if len(names) > 0 && !slices.ContainsFunc(m.nodes, func(n importedNode) bool { return n.data }) {
 		return nil, &say.Problem{Text: say.F("the root view of several virtual clusters shows no data node", "多虚拟集群的总览不显示数据节点"),
 			Next: say.F("for each of %s: gcadmin showcluster vc NAME >> FILE", "对 %s 逐个执行：gcadmin showcluster vc 名称 >> 文件", strings.Join(names, ", "))}
@@ -49,7 +54,7 @@ func importStatus(name, text string) (*cluster.Inventory, error) {
 func splitStatus(text string) []string {
 	var parts []string
 	for _, line := range splitLines(text) {
-		if strings.HasPrefix(ansi.ReplaceAllString(line, ""), "CLUSTER STATE:") {
+		if strings.HasPrefix(plain(line), "CLUSTER STATE:") {
 			parts = append(parts, "")
 		}
 		if len(parts) > 0 { // what stands before the first is a prompt or a banner

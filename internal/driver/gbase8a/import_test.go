@@ -44,6 +44,10 @@ func TestImport(t *testing.T) {
 		"the root view of several virtual clusters alone is not enough": {
 			text: recorded(t, "v953-multi-vc-root.txt"), wantErr: "shows no data node",
 		},
+		"one of two virtual clusters is missing": {
+			text:    strings.Replace(recorded(t, "v953-multi-vc-root.txt"), "1 virtual cluster: vc1", "2 virtual cluster: vc1, vc2", 1) + recorded(t, "v953-healthy.txt"),
+			wantErr: "there are 2 virtual clusters and the text shows the nodes of 1",
+		},
 		"half a table": {text: recorded(t, "v953-healthy.txt")[:400], wantErr: "cannot be read as gcadmin's"},
 		"demo.options of V953 with an instance each": {
 			text: "installPrefix= /opt/gbase\ncoordinateHost = 10.0.0.1,10.0.0.2\ndataHost = 10.0.0.2, 10.0.0.3\ngcwareHost = 10.0.0.1,10.0.0.4\ndbaUser = dba\ndbaPwd = 'x'\nsshPort = 2222\n",

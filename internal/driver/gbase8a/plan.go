@@ -253,7 +253,7 @@ func (b *builder) flush() {
 		b.step(n.Name, kindStartGcware, "G05", plan.Reversible, span{3 * time.Second, 15 * time.Minute}, say.F("%s: %s gcware start, and nothing else", "%s：%s gcware start，不启动其他服务", n.Name, tool), nil)
 	}
 	b.next()
-	b.step("", kindWaitGcware, "G06 G07 G30", plan.ReadOnly, span{10 * time.Second, c.OpenWait + time.Minute}, say.F("wait until gcadmin shows gcware OPEN on every node", "等待 gcadmin 显示每个节点的 gcware 均为 OPEN"), nil)
+	b.step("", kindWaitGcware, "G06 G07 G30", plan.ReadOnly, span{10 * time.Second, c.OpenWait + time.Minute}, say.F("wait until gcadmin shows gcware OPEN on every node; where its machine went down meanwhile it is started again", "等待 gcadmin 显示每个节点的 gcware 均为 OPEN；期间因宕机停止的会重新启动"), nil)
 	b.next()
 	calls := time.Duration(b.opts.FlushCalls)
 	b.step("", kindFlush, "G08 G10 G12 G13 G15", plan.ReadOnly, span{30 * time.Second, calls * (c.FlushWait + time.Minute)},
@@ -287,7 +287,7 @@ func (b *builder) waitHealthy(license string) {
 		args["licensed"] = license
 	}
 	b.step("", kindWaitHealthy, "G19 G28 G32", plan.ReadOnly, span{30 * time.Second, b.confs[b.x].StartWait + time.Minute},
-		say.F("wait until every module of every node is OPEN, data are consistent and no event is left", "等待每个节点的所有模块 OPEN、数据一致且无事件"), args)
+		say.F("wait until every module of every node is OPEN, data are consistent and no event is left; a node on which nothing runs any more is started", "等待每个节点的所有模块 OPEN、数据一致且无事件；已无任何服务运行的节点会被启动"), args)
 	b.next()
 }
 
@@ -397,6 +397,7 @@ func (b *builder) tellWays() {
 	if b.opts.Hold == "none" {
 		b.remark(say.F("hold=none: the cluster takes writes as soon as the installer has started it; Restore.py would lose them", "hold=none：安装程序启动集群后即可写入；Restore.py 会丢失这些写入"))
 	}
+	b.remark(say.F("data are not backed up by this run: make a backup of level 0 with gcrcman.py before, by hand, where you want one", "本次运行不备份数据：如有需要，请事先手工用 gcrcman.py 做 level 0 备份"))
 	b.remark(say.F("SetSysEnv.py needs root and is not called; run it by hand first where the release notes ask for it", "SetSysEnv.py 需要 root 权限，工具不调用；若发布说明要求，请事先手工执行"))
 }
 

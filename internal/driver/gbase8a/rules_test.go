@@ -3,6 +3,7 @@ package gbase8a_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,6 +113,12 @@ var rulesBroken = map[string]broken{
 		met:  func(o *world) bool { return asked(o, "", theFlush) == 3 }},
 	"G11 a flush that never ends stops the run": {cfg: v953, r: flushRequest,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.NeverComplete = "all" }, step: "cluster/flush", says: "after 3 calls"},
+	"G11 a snapshot in progress beside a newer one is waited for": {cfg: v953, r: flushRequest, recovers: true,
+		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.Trailing = "db3" }, met: func(o *world) bool { return flushTook(o) > time.Minute }},
+	"G12 a snapshot that appears behind the record of the step is not taken for the flush": {cfg: v953, r: flushRequest, recovers: true,
+		bend:  func(_ *sim.World, c *lab.Cluster) { c.Faults.LazyFlush = 1 },
+		fault: sim.Fault{Kind: sim.Hook, Do: hookOwn, Match: theListing, Skip: 6}, // three of start-gcware, three of the record
+		met:   func(o *world) bool { return asked(o, "", theFlush) == 2 }},
 	"G12 a background snapshot is not taken for the flush": {cfg: v953, r: upgrade953, recovers: true,
 		bend: func(_ *sim.World, c *lab.Cluster) { c.Faults.AgedBaseline = true },
 		met:  func(o *world) bool { return !o.c.Faults.AgedBaseline && asked(o, "", theFlush) == 1 }},
@@ -412,6 +419,44 @@ func TestACoordinatorThatIsDown(t *testing.T) {
 				t.Errorf("after the node is back: %v\n%s", err, rehearse.Transcript(s.Log.Records))
 			}
 		})
+	}
+}
+
+// TestAMachineThatLosesItsPowerOnTheWay comes back at once, without its
+// services: one more resume, or a rollback, ends well, and nobody has started
+// anything by hand.
+func TestAMachineThatLosesItsPowerOnTheWay(t *testing.T) {
+	t.Parallel()
+	for _, flavor := range []lab.Config{v952, v953} {
+		for _, at := range []string{"gcware start", "/data/gcware -mindepth", theFlush, "gcware stop", "gcluster_services all start"} {
+			for _, verb := range []string{"resume", "rollback"} {
+				t.Run(fmt.Sprintf("%s at %s, %s", flavor.Flavor, at, verb), func(t *testing.T) {
+					t.Parallel()
+					o := open(t, flavor, flushRequest, nil)
+					s := begin(t, o)
+					node := "db3"
+					if at == theFlush {
+						node = "db1" // the one that is asked
+					}
+					o.w.Inject(sim.Fault{Kind: sim.NodeDownAfter, Node: node, Match: at, For: 5 * time.Second})
+					out, err := s.Work(t.Context(), "apply", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if n := len(o.w.Pending()); n != 0 {
+						t.Fatal("the machine did not go down")
+					}
+					if out.State == run.Upgraded {
+						return // met and mended in one go
+					}
+					want := run.Upgraded
+					if verb == "rollback" {
+						want = run.RolledBack
+					}
+					wants(t, s, verb, want)
+				})
+			}
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 	hookStart = "somebody starts db2"
 	hookLose  = "db2 loses its newest snapshot"
 	hookQuit  = "somebody stops gcware on db3 while it flushes"
+	hookOwn   = "gcware writes a snapshot of its own"
 	// hookWrongTool puts gcluster_services where gcware_services was.
 	hookWrongTool = "db2 has another tool"
 )
@@ -53,6 +54,7 @@ func roomOf(t testing.TB, cfg lab.Config) *room {
 	w.RegisterHook(hookDown, func(w *sim.World, _ *sim.Machine, _ []string) { w.Machine("db2").PowerOff() })
 	w.RegisterHook(hookStart, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).StartAll(w, "db2") })
 	w.RegisterHook(hookLose, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).LoseSnapshot(w, "db2") })
+	w.RegisterHook(hookOwn, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).Background(w) })
 	w.RegisterHook(hookQuit, func(w *sim.World, _ *sim.Machine, _ []string) { lab.Of(w).QuitInFlush(w, "db3") })
 	w.RegisterHook(hookWrongTool, func(w *sim.World, m *sim.Machine, _ []string) {
 		n := lab.Of(w).Nodes[1]

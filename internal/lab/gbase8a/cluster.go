@@ -63,7 +63,8 @@ type Faults struct {
 	NoBackup      bool   // the installer writes no backup file
 	BashNoise     string // what a login shell prints at its start on this node
 	RestoreFails  bool
-	LazyFlush     int // so many flush calls do nothing although they return 1
+	Trailing      string // behind the flush it writes one more snapshot, for LagBy or a minute
+	LazyFlush     int    // so many flush calls do nothing although they return 1
 }
 
 // Delays of the simulated software, which tests may shorten or lengthen.
@@ -86,6 +87,7 @@ type Node struct {
 	Version string
 
 	opened     bool // gcware has been up long enough to be OPEN
+	writing    bool // a snapshot that nobody asked for
 	fell       bool // its programs ended with the power, and none was started since
 	stopFailed bool // a normal stop failed: --force is allowed
 	revived    bool

@@ -19,6 +19,7 @@ const (
 	evRevive     = "gbase8a: monitor revives"
 	evReviveAll  = "gbase8a: everything comes back"
 	evBackground = "gbase8a: background snapshot"
+	evTrailing   = "gbase8a: snapshot behind the flush ends"
 	evQuit       = "gbase8a: gcware is restarted"
 	evInstall    = "gbase8a: installer goes on"
 )
@@ -149,9 +150,14 @@ func openEvent(w *sim.World, e sim.Event) {
 	c.elect(w)
 	if open, all := c.openCount(w); c.Faults.AgedBaseline && open == all {
 		c.Faults.AgedBaseline = false
-		c.Index += 2
-		c.backgroundSnapshot(w)
+		c.Background(w)
 	}
+}
+
+// Background writes a whole snapshot on every gcware node, as gcware does now and then by itself.
+func (c *Cluster) Background(w *sim.World) {
+	c.Index += 2
+	c.backgroundSnapshot(w)
 }
 
 func (c *Cluster) backgroundSnapshot(w *sim.World) {
@@ -206,12 +212,17 @@ func (c *Cluster) flush(w *sim.World) {
 
 func (c *Cluster) flushTime(n *Node) time.Duration {
 	if c.Faults.LagNode == n.Name {
-		if c.Faults.LagBy > 0 {
-			return c.Delays.Write + c.Faults.LagBy
-		}
-		return c.Delays.Write + time.Minute
+		return c.Delays.Write + c.lag()
 	}
 	return c.Delays.Write
+}
+
+// lag is how much longer a node takes that lags.
+func (c *Cluster) lag() time.Duration {
+	if c.Faults.LagBy > 0 {
+		return c.Faults.LagBy
+	}
+	return time.Minute
 }
 
 func is(fault, node string) bool { return fault == node || fault == "all" }
@@ -237,11 +248,31 @@ func flushEnds(w *sim.World, e sim.Event) {
 	}
 	delete(c.job.left, n.Name)
 	c.complete(w, n, c.job.term, c.job.index)
+	if c.Faults.Trailing == n.Name {
+		n.writing = true
+		next := Snap{c.job.term, c.job.index + 2, true}
+		putSnapshot(w.Machine(n.Machine), n, next.Term, next.Index, ".s")
+		w.After(c.lag(), evTrailing, n.Name, next)
+	}
+}
+
+// trailingEnds completes the snapshot that a node wrote behind the flush.
+func trailingEnds(w *sim.World, e sim.Event) {
+	c := Of(w)
+	n := c.node(e.Node)
+	if n.writing {
+		n.writing = false
+		c.complete(w, n, e.Arg.(Snap).Term, e.Arg.(Snap).Index)
+	}
 }
 
 // gcwareExits: a flush that runs on the node is lost and its ".s" stays [A].
 func (c *Cluster) gcwareExits(w *sim.World, n *Node, why string) {
 	n.opened = false
+	if n.writing && why != "power" {
+		c.violate("G09", "gcware stopped on %s while it wrote a snapshot", n.Name)
+	}
+	n.writing = false
 	if c.job.left[n.Name] {
 		if c.job.begun[n.Name] && why != "power" {
 			c.violate("G09", "gcware stopped on %s while its flush ran", n.Name)

@@ -27,6 +27,7 @@ func register(w *sim.World) {
 	w.Handle(evRevive, revives)
 	w.Handle(evReviveAll, revivesAll)
 	w.Handle(evQuit, quits)
+	w.Handle(evTrailing, trailingEnds)
 	w.Handle(evInstall, installEvent)
 }
 
