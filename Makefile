@@ -16,7 +16,7 @@ SEED0    ?= 1
 FUZZTIME ?= 10s
 DURATION ?= 10m
 
-.PHONY: build test demo bench lint fuzz golden sim crash soak fmt setup clean
+.PHONY: build test demo bench lint fuzz golden sim crash proof soak fmt setup clean
 
 build: ## bin/shiplift
 	@mkdir -p bin
@@ -71,6 +71,9 @@ crash: ## the tool killed at every point of every simulated upgrade: hours
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -stride 1
 	GBASE8A_EVERY=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/gbase8a
 	SHIPLIFT_STRIDE=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death' ./internal/driver/dameng
+
+proof: ## each guard behind a safety rule removed, the tests must notice: docs/proof.md; make proof PKG=mogdb RULES='M1[0-5]'
+	$(GO) run -buildvcs=false ./internal/proof/mutant $(if $(PKG),-pkg '$(PKG)') $(if $(RULES),-rules '$(RULES)')
 
 soak: setup ## real servers upgraded under load while real faults strike: make soak DURATION=2h SEED0=7
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 0 -v -run TestSoak ./internal/proof -soak $(DURATION) -soakseed $(SEED0)
