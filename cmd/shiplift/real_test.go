@@ -27,11 +27,12 @@ func TestReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := pgtest.Dir(t)
-	t.Cleanup(func() { // when a script failed in the middle
+	place := filepath.Dir(pgtest.Dir(t)) // each script has its lab there
+	t.Cleanup(func() {                   // when a script failed in the middle
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if _, err := lab.Open(dir); err == nil {
+		labs, _ := filepath.Glob(filepath.Join(place, "*"))
+		for _, dir := range labs {
 			if err := lab.Down(ctx, dir); err != nil {
 				t.Errorf("take the lab down: %v", err)
 			}
@@ -41,6 +42,7 @@ func TestReal(t *testing.T) {
 		Dir:                 "testdata/real",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
+			dir := filepath.Join(place, filepath.Base(env.WorkDir))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("XDG_CACHE_HOME", cache)
@@ -48,6 +50,7 @@ func TestReal(t *testing.T) {
 			env.Setenv("LANG", "C")
 			env.Setenv("LAB", dir)
 			env.Setenv("PKG", filepath.Join(dir, "packages", lab.PackageName("15.17")))
+			env.Setenv("OLDPKG", filepath.Join(dir, "packages", lab.PackageName("15.16")))
 			env.Setenv("PKGNAME", lab.PackageName("15.17"))
 			return nil
 		},

@@ -1,11 +1,16 @@
 package proof_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,9 +23,6 @@ import (
 	labpg "github.com/shiplift/shiplift/internal/lab/postgres"
 	"github.com/shiplift/shiplift/internal/lab/postgres/pgtest"
 	"github.com/shiplift/shiplift/internal/meter"
-	"github.com/shiplift/shiplift/internal/plan"
-	"github.com/shiplift/shiplift/internal/rehearse"
-	"github.com/shiplift/shiplift/internal/run"
 	"github.com/shiplift/shiplift/internal/wait"
 )
 
@@ -29,14 +31,16 @@ var (
 	soakSeed = flag.Uint64("soakseed", 1, "the first schedule's seed")
 )
 
-// TestSoak upgrades clusters of real servers under load while real faults
-// strike by a seeded schedule (make soak). What the schedule does is fixed by
-// the seed; when exactly it meets the work is up to the machine.
+// TestSoak upgrades clusters of real servers under load with the built tool, a
+// process of its own with its journal on disk, which gets SIGKILL at drawn
+// moments while real faults strike (make soak). What a schedule does is fixed by
+// its seed; when exactly it meets the work is up to the machine.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real servers under load")
 	}
 	t.Parallel()
+	tool := buildTool(t)
 	end := time.Now().Add(*soak)
 	for n := uint64(0); n < 2 && *soak == 0 || time.Now().Before(end); n++ {
 		seed := *soakSeed + n
@@ -44,7 +48,7 @@ func TestSoak(t *testing.T) {
 			if *soak == 0 {
 				t.Parallel() // the two of the usual test run go beside each other
 			}
-			soakOnce(t, seed)
+			soakOnce(t, tool, seed)
 		})
 		if !ok {
 			return
@@ -52,49 +56,51 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// soaked is one cluster while it is upgraded.
-type soaked struct {
-	t     *testing.T
-	rng   *rand.Rand
-	lab   *labpg.Lab
-	inv   *cluster.Inventory
-	story *rehearse.Story
+// buildTool builds the tool as its users have it.
+func buildTool(t *testing.T) string {
+	t.Helper()
+	tool := filepath.Join(t.TempDir(), "shiplift")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", tool, "github.com/shiplift/shiplift/cmd/shiplift").CombinedOutput()
+	if err != nil {
+		t.Fatalf("build the tool: %v\n%s", err, out)
+	}
+	return tool
 }
 
-func soakOnce(t *testing.T, seed uint64) {
-	s := &soaked{t: t, rng: rand.New(rand.NewPCG(seed, 0x50a6)), lab: pgtest.Start(t, labpg.Options{Nodes: 3, Release: "15.16", To: []string{"15.17"}})}
-	d := postgres.New()
+// soaked is one cluster while it is upgraded.
+type soaked struct {
+	t      *testing.T
+	tool   string
+	rng    *rand.Rand
+	lab    *labpg.Lab
+	inv    *cluster.Inventory
+	mode   string
+	state  string // directory of the journals: the control machine, as it were
+	killed int
+	said   bytes.Buffer
+}
+
+func soakOnce(t *testing.T, tool string, seed uint64) {
+	s := &soaked{t: t, tool: tool, rng: rand.New(rand.NewPCG(seed, 0x50a6)), state: t.TempDir(),
+		lab: pgtest.Start(t, labpg.Options{Nodes: 3, Release: "15.16", To: []string{"15.17"}})}
+	s.mode = []string{"rolling", "rolling", "inplace"}[s.rng.IntN(3)]
 	var err error
-	if s.inv, err = cluster.Read(s.lab.Inventory, func(string) ([]cluster.Key, bool) { return d.Settings(), true }); err != nil {
-		t.Fatal(err)
-	}
-	w := rehearse.World{
-		Driver: d, Request: plan.Request{To: "15.17", Mode: []string{"rolling", "rolling", "inplace"}[s.rng.IntN(3)]},
-		Env: driver.Env{Inventory: s.inv, Clock: wait.Real{}, Secret: func(string, string) (string, error) {
-			body, err := os.ReadFile(s.lab.SuperuserFile())
-			return strings.TrimSpace(string(body)), err
-		}},
-	}
-	for _, p := range s.lab.Packages {
-		w.Request.Packages = append(w.Request.Packages, p.Path)
-	}
-	w.Env.Hosts = s.connect()
-	if s.story, err = rehearse.Begin(t.Context(), w); err != nil {
+	if s.inv, err = cluster.Read(s.lab.Inventory, func(string) ([]cluster.Key, bool) { return postgres.New().Settings(), true }); err != nil {
 		t.Fatal(err)
 	}
 	m := s.load()
-	s.upgrade()
-	s.healthy()
+	final := s.upgrade()
+	s.healthy(final)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	rep, err := m.Stop(ctx)
 	if err != nil || !rep.Good() {
 		t.Errorf("acknowledged rows are missing: %v %+v", err, rep)
 	}
-	t.Logf("%s; %d rows acknowledged, %d lost, longest gap %s", s.story.Final(), rep.Rows, rep.LostWrites, rep.Interruption)
+	t.Logf("%s %s, the tool killed %d times; %d rows acknowledged, %d lost, longest gap %s", s.mode, final, s.killed, rep.Rows, rep.LostWrites, rep.Interruption)
 	if t.Failed() {
 		t.Logf("repeat it: make soak DURATION=1s SEED0=%d", seed)
-		t.Log(rehearse.Transcript(s.story.Log.Records))
+		t.Log(s.said.String())
 	}
 }
 
@@ -114,43 +120,126 @@ func (s *soaked) load() *meter.Meter {
 	return m
 }
 
-// connect opens connections as a new process of the tool does.
-func (s *soaked) connect() host.Set {
-	hosts, err := host.Connect(s.inv, host.SSHConfig{})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = hosts.Close() })
-	return hosts
-}
-
-// upgrade types verbs until the run is over; trouble strikes the first two processes.
-func (s *soaked) upgrade() {
-	verb := "apply"
-	for n := 0; n < 12 && s.story.Final() == ""; n++ {
+// upgrade types verbs until the run is over and returns its end; trouble
+// strikes the first two processes, death the first one that gets so far and
+// half of the next.
+func (s *soaked) upgrade() string {
+	state := "idle"
+	for n := range 14 {
+		verb := s.verb(state)
+		if verb == nil {
+			return state
+		}
 		var struck sync.WaitGroup
-		var death *rehearse.Death
 		if n < 2 {
 			struck.Go(s.trouble())
-			if s.rng.IntN(2) == 0 {
-				death = &rehearse.Death{At: 50 + s.rng.IntN(500), After: s.rng.IntN(2) == 0}
-				s.t.Logf("the tool dies at its point %d (behind the deed: %t)", death.At, death.After)
-			}
 		}
-		s.story.World.Env.Hosts = s.connect()
-		out, err := s.story.Work(s.t.Context(), verb, death)
+		deadly := n < 6 && (s.killed == 0 || s.rng.IntN(2) == 0)
+		code := s.run(deadly, verb...)
 		struck.Wait()
-		s.t.Logf("%s: %s %s %v", verb, out.State, out.Why.EN, err)
-		switch {
-		case out.State == run.Upgraded:
-			verb = []string{"commit", "rollback"}[s.rng.IntN(2)]
-		case verb == "apply" || verb == "resume":
-			verb = []string{"resume", "rollback"}[s.rng.IntN(2)]
+		if s.rng.IntN(4) == 0 {
+			s.state = s.t.TempDir() // the control machine is lost; another one has only the inventory
+		}
+		state = s.look()
+		s.t.Logf("%s: exit %s, now %s", verb[0], code, state)
+	}
+	s.t.Errorf("the run does not come to an end")
+	return state
+}
+
+// verb is what an operator types next; nil when there is nothing left to do.
+func (s *soaked) verb(state string) []string {
+	either := func(a, b string) []string { return []string{[]string{a, b}[s.rng.IntN(2)], "--yes"} }
+	switch state {
+	case "committed", "rolled-back":
+		return nil
+	case "idle": // it died, or was refused, before its first record
+		words := []string{"apply", "--to", "15.17", "--mode", s.mode, "--yes"}
+		for _, p := range s.lab.Packages {
+			words = append(words, "--package", p.Path)
+		}
+		return words
+	case "upgraded":
+		return either("commit", "rollback")
+	}
+	return either("resume", "rollback")
+}
+
+// run runs the tool as a process of its own; a deadly run is killed at some
+// moment behind a drawn record of its journal.
+func (s *soaked) run(deadly bool, words ...string) string {
+	cmd := s.command(words...)
+	cmd.Stdout, cmd.Stderr = &s.said, &s.said
+	fmt.Fprintf(&s.said, "\n$ shiplift %s\n", strings.Join(words, " "))
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	over := make(chan struct{})
+	var hand sync.WaitGroup
+	if deadly {
+		behind, later := s.records()+s.rng.IntN(30), time.Duration(s.rng.IntN(200))*time.Millisecond
+		hand.Go(func() {
+			for s.records() < behind {
+				select {
+				case <-over:
+					return
+				case <-time.After(2 * time.Millisecond):
+				}
+			}
+			select {
+			case <-over:
+			case <-time.After(later):
+				_ = cmd.Process.Kill() // SIGKILL; it may be over by now
+			}
+		})
+	}
+	err := cmd.Wait()
+	close(over)
+	hand.Wait()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return "0"
+	case errors.As(err, &exit) && exit.ExitCode() >= 0:
+		return fmt.Sprint(exit.ExitCode())
+	}
+	s.killed++
+	return err.Error()
+}
+
+func (s *soaked) command(words ...string) *exec.Cmd {
+	cmd := exec.CommandContext(s.t.Context(), s.tool, append(words, "-c", s.lab.Inventory, "--state-dir", s.state)...)
+	cmd.Env = append(os.Environ(), "SHIPLIFT_LANG=en", "HOME="+s.state)
+	return cmd
+}
+
+// records is how many lines the journals on this control machine hold.
+func (s *soaked) records() int {
+	n := 0
+	files, _ := filepath.Glob(filepath.Join(s.state, "*", "*.journal"))
+	for _, f := range files {
+		body, err := os.ReadFile(f)
+		if err == nil {
+			n += bytes.Count(body, []byte("\n"))
 		}
 	}
-	if s.story.Final() == "" {
-		s.t.Errorf("the run does not come to an end")
+	return n
+}
+
+// look asks the tool where the run stands.
+func (s *soaked) look() string {
+	out, err := s.command("status", "--output", "json").Output()
+	var st struct {
+		State string `json:"state"`
 	}
+	if jsonErr := json.Unmarshal(out, &st); err != nil || jsonErr != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			out = append(out, exit.Stderr...)
+		}
+		s.t.Fatalf("status: %v %v: %s", err, jsonErr, out)
+	}
+	return st.State
 }
 
 // trouble draws a fault with its end; the function it returns does both.
@@ -178,14 +267,21 @@ func (s *soaked) trouble() func() {
 
 // healthy holds that one primary serves, every standby follows, and every node
 // has the release that the run's end promises.
-func (s *soaked) healthy() {
-	s.story.World.Env.Hosts = s.connect()
-	o, err := s.story.World.Driver.Observe(s.t.Context(), s.story.World.Env)
+func (s *soaked) healthy(final string) {
+	hosts, err := host.Connect(s.inv, host.SSHConfig{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer hosts.Close()
+	o, err := postgres.New().Observe(s.t.Context(), driver.Env{Hosts: hosts, Inventory: s.inv, Clock: wait.Real{}, Secret: func(string, string) (string, error) {
+		body, err := os.ReadFile(s.lab.SuperuserFile())
+		return strings.TrimSpace(string(body)), err
+	}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	want := "15.17"
-	if s.story.Final() == run.RolledBack {
+	if final == "rolled-back" {
 		want = "15.16"
 	}
 	primaries := 0
@@ -194,7 +290,7 @@ func (s *soaked) healthy() {
 			primaries++
 		}
 		if !n.Healthy || n.Running != want || n.Installed != want {
-			s.t.Errorf("the run is %s, yet %s is %s, runs %s and has %s", s.story.Final(), n.Name, n.Health, n.Running, n.Installed)
+			s.t.Errorf("the run is %s, yet %s is %s, runs %s and has %s", final, n.Name, n.Health, n.Running, n.Installed)
 		}
 	}
 	if primaries != 1 {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/shiplift/shiplift/internal/check"
+	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/say"
 )
 
@@ -26,6 +28,7 @@ type packageList struct {
 	Files    map[string]bool // base names of all files below lib
 	Postgres bool            // bin/postgres is there
 	Machine  string          // of bin/postgres: amd64, arm64, …
+	Release  string          // that bin/postgres answers to -V; "" when it is not found in it
 }
 
 // packageReader reads each package once, however many checks ask.
@@ -107,6 +110,40 @@ func (l *packageList) read(r io.Reader) error {
 			if _, err := io.ReadFull(tr, head); err == nil {
 				l.Machine = elfMachine(head)
 			}
+			if l.Release, err = releaseIn(tr); err != nil {
+				return fmt.Errorf("the archive is damaged: %w", err)
+			}
+		}
+	}
+}
+
+// releaseIn finds in a server program what it answers to -V: the constant
+// PG_BACKEND_VERSIONSTR, "postgres (PostgreSQL) 15.17\n". A package of another
+// machine cannot be asked here, and none is run before it has been proven.
+func releaseIn(r io.Reader) (string, error) {
+	mark := []byte("postgres (PostgreSQL) ")
+	buf, kept := make([]byte, 64<<10), 0
+	for {
+		n, err := r.Read(buf[kept:])
+		seen := buf[:kept+n]
+		if i := bytes.Index(seen, mark); i >= 0 {
+			line, _, whole := bytes.Cut(seen[i:], []byte("\n"))
+			if whole {
+				said := parseReleaseLine(string(line))
+				if _, err := release.Parse(said); err != nil {
+					return "", nil //nolint:nilerr // some other text; the node's own -V will tell
+				}
+				return said, nil
+			}
+			kept = copy(buf, seen[i:])
+		} else {
+			kept = copy(buf, seen[max(0, len(seen)-len(mark)):])
+		}
+		switch {
+		case errors.Is(err, io.EOF) || kept == len(buf):
+			return "", nil
+		case err != nil:
+			return "", err
 		}
 	}
 }
@@ -175,6 +212,8 @@ func (a *asker) onePackage(p string, n *seen) []check.Finding {
 		return again(a.block("", "the package does not have the recorded sha256", "升级包的 sha256 与记录不符"), fmt.Sprintf("%s: %s, recorded %s", p, l.Sum, want))
 	case !l.Postgres:
 		return again(a.block("", "the package holds no bin/postgres", "升级包中没有 bin/postgres"), p)
+	case l.Release != "" && l.Release != a.r.To:
+		return again(a.block("", "the package holds release %s, not %s", "升级包中的版本是 %s，而不是 %s", l.Release, a.r.To), p)
 	case l.Machine != "" && l.Machine != arch:
 		return again(a.block(n.Name, "the package is for %s, the machine is %s", "升级包适用于 %s，而主机是 %s", l.Machine, arch), p)
 	}

@@ -311,10 +311,12 @@ func (p *pair) prepare(ctx context.Context) (identity, error) {
 		return from, fmt.Errorf("%s (system %s, timeline %d) and %s (system %s, timeline %d) are not of one history",
 			p.from.Name, from.SystemID, from.Timeline, p.to.Name, to.SystemID, to.Timeline)
 	}
-	if err := p.giveUpstream(ctx); err != nil {
+	// First what changes nothing: a candidate that does not catch up ends the
+	// attempt with nothing to undo.
+	if err := p.to.proveFollows(ctx, p.fc, p.from.Name, report(p.t)); err != nil {
 		return from, err
 	}
-	if err := p.to.proveFollows(ctx, p.fc, p.from.Name, report(p.t)); err != nil {
+	if err := p.giveUpstream(ctx); err != nil {
 		return from, err
 	}
 	if err := p.settleCheckpoints(ctx); err != nil {

@@ -32,6 +32,8 @@ const (
 	FreezeSSH  Fault = "freeze-ssh" // connections stand, nothing passes
 	RestoreSSH Fault = "restore-ssh"
 
+	Promote Fault = "promote" // somebody makes a standby a primary; nothing ends it but a new lab
+
 	FreezeReplay Fault = "freeze-replay" // the standby receives and does not replay
 	ThawReplay   Fault = "thaw-replay"
 
@@ -66,6 +68,7 @@ var faultDo = map[Fault]struct {
 	CutSSH:       {held: true, do: func(l *Lab, _ context.Context, n Node) error { return l.machines.cut(n.Name) }},
 	FreezeSSH:    {held: true, do: func(l *Lab, _ context.Context, n Node) error { return l.machines.freeze(n.Name) }},
 	RestoreSSH:   {held: true, do: func(l *Lab, _ context.Context, n Node) error { return l.machines.restore(n.Name) }},
+	Promote:      {do: func(l *Lab, ctx context.Context, n Node) error { return l.tell(ctx, n, "SELECT pg_promote()") }},
 	FreezeReplay: {do: func(l *Lab, ctx context.Context, n Node) error { return l.tell(ctx, n, "SELECT pg_wal_replay_pause()") }},
 	ThawReplay: {do: func(l *Lab, ctx context.Context, n Node) error {
 		return l.tell(ctx, n, "SELECT pg_wal_replay_resume()")
