@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shiplift/shiplift/internal/driver/opengauss"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/view"
 )
@@ -34,6 +35,7 @@ type app struct {
 	getenv func(string) string
 	stops  *stops
 	flags  common
+	vendor *opengauss.Upgradectl // the call is in the words of gs_upgradectl
 }
 
 // verbs returns the commands, each from a file of its own, in the order of the
@@ -41,7 +43,7 @@ type app struct {
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.inventoryVerb(), a.pathVerb(), a.checkVerb(), a.planVerb(), a.rehearseVerb(), a.applyVerb(), a.statusVerb(),
-		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.repairVerb(), a.reportVerb(), a.collectVerb(),
+		a.resumeVerb(), a.verifyVerb(), a.commitVerb(), a.rollbackVerb(), a.repairVerb(), a.reportVerb(), a.collectVerb(), a.upgradectlVerb(),
 		a.labVerb(), a.demoVerb(), a.completionVerb(), a.versionVerb(),
 		a.exitCodesTopic(), a.driversTopic(),
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/journal"
@@ -69,7 +70,10 @@ type ended struct{ code int }
 func (e *ended) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
 // errBlocked says that checks forbid the upgrade; the findings were shown.
-type errBlocked struct{ next say.Text }
+type errBlocked struct {
+	next say.Text
+	bad  []check.Finding
+}
 
 func (e *errBlocked) Error() string { return e.Say().EN }
 func (e *errBlocked) Say() say.Text {

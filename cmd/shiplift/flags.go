@@ -171,6 +171,9 @@ func (r *requestFlags) request() (plan.Request, error) {
 // command is a command line that the operator can paste: the verb with the
 // flags that tell which cluster is meant.
 func (a *app) command(verb string, more ...string) string {
+	if a.vendor != nil {
+		return vendorCommand(a.vendor, verb, more)
+	}
 	words := []string{"shiplift", verb}
 	if a.flags.inventory != "" && a.flags.inventory != defaultInventory && a.flags.inventory != a.getenv("SHIPLIFT_CLUSTER") {
 		words = append(words, "-c", quote(a.flags.inventory))

@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+	os.Exit(Main(asVendor(os.Args[0], os.Args[1:]), os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 }

@@ -71,7 +71,7 @@ func (r *room) blocked(fs []check.Finding) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return &errBlocked{next: say.F("put right what blocks, or skip a check with a reason: --skip %s=REASON", "处理阻断项，或说明原因后跳过：--skip %s=原因", bad[0].ID)}
+	return &errBlocked{bad: bad, next: say.F("put right what blocks, or skip a check with a reason: --skip %s=REASON", "处理阻断项，或说明原因后跳过：--skip %s=原因", bad[0].ID)}
 }
 
 // draw makes a plan from what is observed now and what the operator asked for.

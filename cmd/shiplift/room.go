@@ -47,12 +47,18 @@ func (a *app) enter(verb string) (*room, error) {
 	if err != nil {
 		return nil, &usageError{err}
 	}
+	return a.enterWith(inv, verb)
+}
+
+// enterWith is enter with an inventory that was read already.
+func (a *app) enterWith(inv *cluster.Inventory, verb string) (*room, error) {
 	if d := a.flags.driver; d != "" && d != inv.Driver {
 		return nil, usage("--driver", say.F("%s is asked for, but %s says driver: %s", "要求的驱动为 %s，但 %s 中为 driver: %s", d, inv.Path, inv.Driver),
 			say.F("leave --driver away or name another inventory with -c FILE", "去掉 --driver，或用 -c FILE 指定其他清单"))
 	}
 	r := &room{app: a, inv: inv, driver: drivers[inv.Driver], secrets: &host.Secrets{}}
-	if err := r.findStore(); err != nil {
+	err := r.findStore()
+	if err != nil {
 		return nil, err
 	}
 	if r.self, err = journal.Myself(userName(), engine()); err != nil {

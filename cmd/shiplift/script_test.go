@@ -19,7 +19,7 @@ import (
 // more: the toy, whose nodes are directories.
 func TestMain(m *testing.M) {
 	drivers["toy"] = drivertest.Toy{}
-	testscript.Main(m, map[string]func(){"shiplift": main})
+	testscript.Main(m, map[string]func(){"shiplift": main, "gs_upgradectl": main})
 }
 
 func TestScripts(t *testing.T) {

@@ -148,7 +148,8 @@ func (u *Upgradectl) upgrade(nodes string, grey, inplace, rest bool) error {
 }
 
 // ExitCode is the vendor's exit status for how the verb went: 2, 4 and 5 are
-// successes (spec section 4.4).
+// successes (spec section 4.4). That of a commit depends on the mode of the run,
+// which the caller puts into the request.
 func (u Upgradectl) ExitCode(ok bool) int {
 	switch {
 	case u.Verb == "rollback" && ok:
@@ -157,6 +158,8 @@ func (u Upgradectl) ExitCode(ok bool) int {
 		return 3
 	case u.Verb == "check" && ok:
 		return 4
+	case u.Verb == "commit" && ok && u.Request.Mode == "inplace":
+		return 0
 	case u.Verb == "commit" && ok:
 		return 5
 	case ok:
@@ -171,6 +174,11 @@ func (u Upgradectl) ExitCode(ok bool) int {
 func PackagesIn(dir string) []string {
 	server, _ := filepath.Glob(filepath.Join(dir, "openGauss-*.tar.bz2"))
 	if len(server) != 1 {
+		whole, _ := filepath.Glob(filepath.Join(dir, "openGauss-*-all.tar.gz"))
+		newer, _ := filepath.Glob(filepath.Join(dir, "openGauss-All-*.tar.gz"))
+		if whole = append(whole, newer...); len(server) == 0 && len(whole) == 1 {
+			return whole
+		}
 		return nil
 	}
 	cm, _ := filepath.Glob(filepath.Join(dir, "openGauss-*-cm.tar.gz"))
