@@ -176,11 +176,8 @@ type releases struct {
 func (s *site) releases(ctx context.Context, t driver.Target) (releases, error) {
 	found := make([]string, len(s.Members))
 	err := each(s.Serial, s.Members, func(m member) error {
-		tools, err := s.findTools(ctx, m)
-		if err != nil {
-			return err
-		}
-		found[slices.IndexFunc(s.Members, func(o member) bool { return o.Name == m.Name })], err = s.installed(ctx, m, tools)
+		v, err := s.releaseOf(ctx, m)
+		found[slices.IndexFunc(s.Members, func(o member) bool { return o.Name == m.Name })] = v
 		return err
 	})
 	if err != nil {
@@ -194,6 +191,22 @@ func (s *site) releases(ctx context.Context, t driver.Target) (releases, error) 
 	}
 	r.shown = strings.Join(shown, ", ")
 	return r, nil
+}
+
+// releaseOf reads a node's release. A look whose time ran out is made again: it
+// only reads, and behind the installer machines are busy.
+func (s *site) releaseOf(ctx context.Context, m member) (string, error) {
+	for try := 1; ; try++ {
+		tools, err := s.findTools(ctx, m)
+		var v string
+		if err == nil {
+			v, err = s.installed(ctx, m, tools)
+		}
+		var late *host.EndedError
+		if err == nil || try == 3 || !errors.As(err, &late) || ctx.Err() != nil {
+			return v, err
+		}
+	}
 }
 
 func mixed(r releases) error {

@@ -13,6 +13,12 @@ var _ driver.Driver = Driver{}
 // Name returns "gbase8a".
 func (Driver) Name() string { return "gbase8a" }
 
+// DefaultMode is the mode of a request that names none: flush and installer
+// both need everything stopped.
+func (Driver) DefaultMode(*cluster.Inventory) string { return "inplace" }
+
+var _ driver.DefaultMode = Driver{}
+
 // Settings are the keys that the inventory may hold.
 func (Driver) Settings() []cluster.Key { return settingKeys() }
 

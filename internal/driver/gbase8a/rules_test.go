@@ -672,3 +672,19 @@ func TestARestoreThatDidNotEndIsMadeAgain(t *testing.T) {
 	o.w.Heal()
 	wantsBack(t, s, o)
 }
+
+// TestABusyMachineIsAskedAgainForItsRelease: behind the installer one look
+// takes longer than it may; the step does not fail for that.
+func TestABusyMachineIsAskedAgainForItsRelease(t *testing.T) {
+	t.Parallel()
+	o := open(t, v953, upgrade953, nil)
+	s := begin(t, o)
+	o.w.Inject(sim.Fault{Kind: sim.SlowCommand, Node: "db2", Match: "which gcadmin", Delay: time.Minute, Times: 2})
+	out, err := s.Work(t.Context(), "apply", nil)
+	if err != nil || out.State != run.Upgraded {
+		t.Fatalf("apply ended %s at %q: %s, %v", out.State, out.Step, out.Why.EN, err)
+	}
+	if strings.Contains(rehearse.Transcript(s.Log.Records), "failed") {
+		t.Errorf("a step failed:\n%s", rehearse.Transcript(s.Log.Records))
+	}
+}
