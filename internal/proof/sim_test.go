@@ -17,6 +17,8 @@ import (
 var (
 	seeds = flag.Int("seeds", 10, "seeded runs of each case")
 	seed0 = flag.Uint64("seed0", 1, "the first seed")
+	keep  = flag.Bool("keep", false, "go on behind a run that fails, and tell each in one line")
+	fault = flag.String("trouble", "", "let only this kind of trouble strike (rehearse.Troubles)")
 	only  = flag.String("case", "", "play only the cases whose name contains this")
 )
 
@@ -33,6 +35,7 @@ func TestSim(t *testing.T) {
 		if !strings.Contains(c.Name, *only) {
 			continue
 		}
+		c.Only = *fault
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
@@ -61,6 +64,10 @@ func playAll(t *testing.T, c rehearse.Case) map[string]int {
 					continue
 				}
 				p, err := rehearse.Play(context.Background(), c, *seed0+i)
+				if err != nil && *keep {
+					t.Errorf("%s seed %d: %.300s | %s", c.Name, *seed0+i, err, strings.Join(p.Faults, "; "))
+					continue
+				}
 				if err != nil {
 					failed.Add(1)
 					t.Errorf("%v\n%s", err, p.Tell())

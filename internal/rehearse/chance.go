@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/run"
 	"github.com/shiplift/shiplift/internal/say"
@@ -22,6 +24,8 @@ type Case struct {
 	// Hooks are faults of the product's own, registered in the world by name:
 	// an HA agent that moves the primary, a standby that lags.
 	Hooks []string
+	// Only, if set, is the one kind of trouble that strikes (Troubles).
+	Only string
 }
 
 // Played is how one seeded run went.
@@ -35,6 +39,7 @@ type Played struct {
 	Took      time.Duration // on the world's clock
 	Mended    int           // how often a person had to mend the cluster before the run went on
 	Troubled  string        // the step at which the first failure was met
+	Struck    []string      // the kinds of trouble that did strike
 	Log       *Memory
 }
 
@@ -49,17 +54,28 @@ func Play(ctx context.Context, c Case, seed uint64) (*Played, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxReal, fmt.Errorf("%w: %s of real time", ErrEndless, maxReal))
+	defer cancel()
 	p := &player{Case: c, world: w, rng: rand.New(rand.NewPCG(seed, 0xc4a2ce)), out: &Played{Case: c.Name, Seed: seed}}
-	if p.story, err = Begin(ctx, w); err != nil {
+	p.leaks = &leaks{secrets: w.Secrets}
+	p.bound = bind(&p.world)
+	p.world.Env.Hosts = p.leaks.hosts(p.world.Env.Hosts)
+	if p.story, err = Begin(ctx, p.world); err != nil {
 		return p.out, err
 	}
+	p.story.leaks = p.leaks
 	p.out.Log = p.story.Log
-	began := w.Env.Clock.Now()
+	clock := virtual(w)
+	began := clock.Now()
 	p.plant()
 	err = p.play(ctx)
-	p.out.Took = w.Env.Clock.Now().Sub(began)
+	p.out.Log, p.out.Took = p.story.Log, clock.Now().Sub(began)
+	p.note()
 	if err == nil {
 		err = p.prove(ctx)
+	}
+	if over := p.bound.err(); over != nil {
+		err = over
 	}
 	return p.out, err
 }
@@ -71,28 +87,120 @@ type player struct {
 	rng   *rand.Rand
 	out   *Played
 	death *Death // of the process that is started next
+	dead  bool   // a death was met
+	rival *rival
+	now   *process // the process that works
+	bound *bound
+	leaks *leaks
 	// closed: a rollback was refused behind a one-way gate, and nobody asks for it again.
 	closed bool
 }
 
+type process struct{ verb string }
+
+// trouble is a kind of thing that goes wrong.
+type trouble struct {
+	name   string
+	weight int // of so many in all
+	plant  func(p *player)
+	struck func(p *player) bool
+}
+
+// Troubles are the names that Case.Only may have.
+func Troubles() []string {
+	var out []string
+	for _, t := range troubles {
+		out = append(out, t.name)
+	}
+	return out
+}
+
+var troubles = []trouble{
+	{"death", 5, (*player).plantDeath, func(p *player) bool { return p.dead }},
+	fault("link lost after", 2, sim.LinkLostAfter, func(_ *player, f *sim.Fault) { f.Changes = true }),
+	fault("link lost before", 1, sim.LinkLostBefore, func(*player, *sim.Fault) {}),
+	fault("unreachable", 1, sim.Unreachable, func(p *player, f *sim.Fault) { f.Times = 1 + p.rng.IntN(6) }),
+	fault("node down", 2, sim.NodeDown, func(p *player, f *sim.Fault) { f.For = p.seconds(5, 300) }),
+	fault("node down after", 1, sim.NodeDownAfter, func(p *player, f *sim.Fault) { f.For, f.Changes = p.seconds(5, 300), true }),
+	fault("link cut", 1, sim.LinkCut, func(p *player, f *sim.Fault) { f.For = p.seconds(1, 120) }),
+	fault("disk full", 1, sim.DiskFull, func(p *player, f *sim.Fault) { f.Bytes = int64(p.rng.IntN(1 << 20)) }),
+	fault("slow", 1, sim.SlowCommand, func(p *player, f *sim.Fault) { f.Delay = p.seconds(1, 200) }),
+	fault("hang", 1, sim.Hang, func(*player, *sim.Fault) {}),
+	fault("clock jumps", 1, sim.ClockJump, func(p *player, f *sim.Fault) {
+		f.Node, f.Delay = "", p.seconds(-3600, 3600)
+	}),
+	fault("package damaged", 1, sim.Damaged, func(_ *player, f *sim.Fault) { f.Command = 0 }),
+	{"second operator", 1, func(p *player) { p.plantRival(false) }, func(p *player) bool { return p.rival != nil && p.rival.came }},
+	{"second operator takes over", 1, func(p *player) { p.plantRival(true) }, func(p *player) bool { return p.rival != nil && p.rival.took != nil }},
+	{"hook", 3, (*player).plantHook, func(p *player) bool { return p.world.Sim.Struck(sim.Hook) > 0 }},
+}
+
+func fault(name string, weight int, kind sim.FaultKind, with func(*player, *sim.Fault)) trouble {
+	return trouble{name, weight, func(p *player) {
+		nodes := p.world.Env.Inventory.Names()
+		f := sim.Fault{Kind: kind, Node: nodes[p.rng.IntN(len(nodes))], Command: p.command()}
+		with(p, &f)
+		p.inject(f)
+	}, func(p *player) bool { return p.world.Sim.Struck(kind) > 0 }}
+}
+
 // plant chooses one or two things that will go wrong.
 func (p *player) plant() {
+	all := 0
+	for _, t := range troubles {
+		all += t.weight
+	}
 	for range 1 + p.rng.IntN(2) {
-		kinds := 2
-		if p.world.Sim != nil {
-			kinds = 10
-		}
-		switch k := p.rng.IntN(kinds); {
-		case k < 3:
-			p.death = &Death{At: 1 + p.rng.IntN(p.points()), After: p.rng.IntN(2) == 1}
-			p.say("the tool is killed at its point %d (after the deed: %t)", p.death.At, p.death.After)
-		case k < 8 || len(p.Hooks) == 0:
-			p.inject(p.fault())
-		default:
-			f := sim.Fault{Kind: sim.Hook, Do: p.Hooks[p.rng.IntN(len(p.Hooks))], Command: p.command()}
-			p.inject(f)
+		at := p.rng.IntN(all)
+		for _, t := range troubles {
+			if at -= t.weight; p.Only == t.name || p.Only == "" && at < 0 {
+				if p.world.Sim == nil {
+					t = troubles[0]
+				}
+				t.plant(p)
+				break
+			}
 		}
 	}
+}
+
+// note remembers which kinds of trouble struck.
+func (p *player) note() {
+	for _, t := range troubles {
+		if (p.world.Sim != nil || t.name == "death") && t.struck(p) {
+			p.out.Struck = append(p.out.Struck, t.name)
+		}
+	}
+}
+
+func (p *player) plantDeath() {
+	p.death = &Death{At: 1 + p.rng.IntN(p.points()), After: p.rng.IntN(2) == 1}
+	p.say("the tool is killed at its point %d (after the deed: %t)", p.death.At, p.death.After)
+}
+
+func (p *player) plantHook() {
+	if len(p.Hooks) == 0 {
+		p.plantDeath()
+		return
+	}
+	nodes := p.world.Env.Inventory.Names()
+	p.inject(sim.Fault{Kind: sim.Hook, Do: p.Hooks[p.rng.IntN(len(p.Hooks))], Node: nodes[p.rng.IntN(len(nodes))], Command: p.command()})
+}
+
+func (p *player) plantRival(waits bool) {
+	if p.rival != nil {
+		return
+	}
+	p.rival = &rival{at: p.command(), waits: waits, p: p}
+	p.story.operator = "first"
+	p.world.Sim.OnCommand = p.rival.come
+	p.world.Env.Hosts = p.world.Env.Hosts.Wrap(func(h host.Host) host.Host { return &spyHost{h, p.rival} })
+	p.story.World = p.world
+	p.say("a second operator starts before command %d (and waits for the lease: %t)", p.rival.at, waits)
+}
+
+func (p *player) seconds(from, to int) time.Duration {
+	return time.Duration(from+p.rng.IntN(to-from)) * time.Second
 }
 
 // points guesses how many commands and records a run has: kills shall fall into it.
@@ -102,34 +210,9 @@ func (p *player) command() int {
 	return p.world.Sim.Commands() + 1 + p.rng.IntN(10*len(p.world.Env.Inventory.Nodes)*10)
 }
 
-func (p *player) fault() sim.Fault {
-	nodes := p.world.Env.Inventory.Names()
-	f := sim.Fault{Node: nodes[p.rng.IntN(len(nodes))], Command: p.command()}
-	seconds := func(from, to int) time.Duration {
-		return time.Duration(from+p.rng.IntN(to-from)) * time.Second
-	}
-	switch p.rng.IntN(7) {
-	case 0:
-		f.Kind, f.Changes = sim.LinkLostAfter, true
-	case 1:
-		f.Kind = sim.LinkLostBefore
-	case 2:
-		f.Kind, f.Times = sim.Unreachable, 1+p.rng.IntN(6)
-	case 3:
-		f.Kind, f.For = sim.NodeDown, seconds(5, 300)
-	case 4:
-		f.Kind, f.For = sim.LinkCut, seconds(1, 120)
-	case 5:
-		f.Kind, f.Bytes = sim.DiskFull, int64(p.rng.IntN(1<<20))
-	default:
-		f.Kind, f.Delay = sim.SlowCommand, seconds(1, 200)
-	}
-	return f
-}
-
 func (p *player) inject(f sim.Fault) {
 	p.world.Sim.Inject(f)
-	p.say("%s on %s %s from command %d (for %s, %d times, delay %s)", f.Kind, f.Node, f.Do, f.Command, f.For, f.Times, f.Delay)
+	p.say("%s %s on %s from command %d (for %s, %d times, delay %s)", f.Kind, f.Do, cmp.Or(f.Node, "any"), f.Command, f.For, f.Times, f.Delay)
 }
 
 func (p *player) say(format string, args ...any) {
@@ -145,12 +228,25 @@ func (p *player) play(ctx context.Context) error {
 			return nil
 		}
 		p.out.Verbs = append(p.out.Verbs, verb)
-		out, err := p.story.Work(ctx, verb, p.death)
-		died := p.death.Dead()
-		if died {
-			p.death = nil
-		}
+		out, err, died := p.work(ctx, verb)
 		switch {
+		case p.bound.err() != nil:
+			return p.bound.err()
+		case p.rival != nil && p.rival.verdict != nil:
+			return p.rival.verdict
+		case errors.Is(err, errNoLease):
+			failures++
+			if err := p.afterFailure(ctx, failures); err != nil {
+				return err
+			}
+			continue
+		case errors.Is(err, journal.ErrLost) && p.rival.took == nil:
+			verb = p.after(verb) // the tool's clock was set: the lease seemed over to it
+		case p.rival != nil && p.rival.took != nil:
+			// The first operator hears that somebody else works, and leaves it to them.
+			p.story, p.rival.took = p.rival.took, nil
+			p.out.Verbs = append(p.out.Verbs, "(the second operator) "+verb)
+			verb = p.after(verb)
 		case err != nil && !died:
 			// The way back is closed behind a one-way gate: only forward is left.
 			var no *say.Problem
@@ -178,6 +274,17 @@ func (p *player) play(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the run does not come to an end: %s", strings.Join(p.out.Verbs, ", "))
+}
+
+// work starts the tool once.
+func (p *player) work(ctx context.Context, verb string) (out run.Outcome, err error, died bool) {
+	p.now = &process{verb}
+	out, err = p.story.Work(ctx, verb, p.death)
+	p.now = nil
+	if died = p.death.Dead(); died {
+		p.death, p.dead = nil, true
+	}
+	return out, err, died
 }
 
 // afterFailure lets time pass, or a person mend what does not mend itself.
@@ -229,6 +336,14 @@ func (p *player) prove(ctx context.Context) error {
 	if err := p.world.Truth(); err != nil {
 		return err
 	}
+	if err := p.leaks.prove(p.story.Plan, p.story.Log); err != nil {
+		return err
+	}
+	if p.rival != nil {
+		if err := p.free(ctx); err != nil {
+			return err
+		}
+	}
 	o, err := p.world.Driver.Observe(ctx, p.world.Env)
 	if err != nil {
 		return err
@@ -243,6 +358,15 @@ func (p *player) prove(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// free tells whether a lease is left that keeps the next operator out.
+func (p *player) free(ctx context.Context) error {
+	l, err := lease(ctx, &p.world, p.story.Log.Records, "third", "look")
+	if err != nil {
+		return fmt.Errorf("nobody can take the lease any more: %w", err)
+	}
+	return l.Release(ctx)
 }
 
 // Tell prints a run so that a person can follow and repeat it.

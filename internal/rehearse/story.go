@@ -31,6 +31,8 @@ type World struct {
 	Mend func() error
 	// Accept are the one-way gates the case crosses besides commit.
 	Accept []string
+	// Secrets must be seen in nothing that the tool lets out (I10).
+	Secrets []string
 	// Pause is how long the operator waits behind a failure before the next verb; 0
 	// is a hasty one, who has the cluster mended at the second failure.
 	Pause time.Duration
@@ -47,6 +49,9 @@ type Story struct {
 	World World
 	Plan  *plan.Plan
 	Log   *Memory
+
+	operator string // who takes the lease for each process; "": nobody asks for one
+	leaks    *leaks
 }
 
 // Begin observes, plans and starts a run.
@@ -117,14 +122,34 @@ func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, e
 	if verb == "commit" {
 		opts.Accept = append([]string{plan.CommitGate}, opts.Accept...)
 	}
-	env := s.World.Env
+	w := s.World
 	s.Log.d = d
+	defer func() { s.Log.d = nil }()
 	if d != nil {
-		env.Hosts = d.Hosts(env.Hosts)
+		w.Env.Hosts = d.Hosts(w.Env.Hosts)
 	}
-	r := &run.Runner{Driver: s.World.Driver, Env: env, Log: s.Log, Trail: trail, Options: opts}
-	out, err := r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
-	s.Log.d = nil
+	r := &run.Runner{Driver: w.Driver, Env: w.Env, Log: s.Log, Trail: trail, Options: opts}
+	if s.leaks != nil {
+		r.View = s.leaks
+	}
+	if s.operator == "" {
+		return r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
+	}
+	return s.leased(ctx, &w, r)
+}
+
+// leased works under a lease of the operator's.
+func (s *Story) leased(ctx context.Context, w *World, r *run.Runner) (out run.Outcome, err error) {
+	l, err := lease(ctx, w, s.Log.Records, s.operator, r.Options.Verb)
+	if err != nil {
+		return out, fmt.Errorf("%w: %w", errNoLease, err)
+	}
+	r.Env.Hosts = l.Hosts()
+	err = l.Hold(ctx, func(ctx context.Context) error {
+		out, err = r.Work(ctx, operator(s.operator).Who, l.Fence())
+		return err
+	})
+	_ = l.Release(ctx) // where a node does not answer it runs out by itself
 	return out, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -72,6 +73,13 @@ func (stopAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, er
 	standby, err := s.standbyBySignal(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if serves := t.Step.Impact != plan.WritesStop && t.Step.Impact != plan.Down; serves && !standby {
+		return nil, &say.Problem{
+			Place: s.Name,
+			Text:  say.F("it is the primary now, and the plan stops it as a standby: somebody has moved the role since the plan was made", "该节点现在是主库，而计划将其作为备库停止：生成计划之后有人切换过主库"),
+			Next:  say.F("move the role back (and pause what moves it), then: shiplift resume, or shiplift rollback", "将主库切回原节点（并暂停自动切换的组件），然后执行 shiplift resume 或 shiplift rollback"),
+		}
 	}
 	return remember(stopMemo{standby})
 }

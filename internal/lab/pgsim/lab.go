@@ -59,6 +59,12 @@ type Lab struct {
 	room      *room
 }
 
+// Secret is a word of the password in the standbys' primary_conninfo: it must
+// be seen in no output. The quote before it makes every quoting be done right.
+const Secret = "Gruen3Wiese!"
+
+const secretText = `it\'s ` + Secret
+
 const (
 	stateKey  = "pgsim"
 	osUser    = "postgres"
@@ -81,6 +87,7 @@ type room struct {
 	lastAck time.Time
 	longest time.Duration // between two acknowledged writes
 	damage  []string
+	moved   *moved // by an HA agent, not taken back yet
 }
 
 // node is one server and its data directory, as far as it is not in files.
@@ -236,12 +243,16 @@ func (l *Lab) follow(o *Options, name string) {
 		return
 	}
 	n, up := l.room.nodes[name], l.room.nodes[cmp.Or(o.Upstream[name], o.Primary)]
-	n.auto["primary_conninfo"] = fmt.Sprintf("host=%s port=%s user=replicator password='it\\'s secret' application_name=%s", up.addr, port, cmp.Or(o.AppOf[name], name))
+	n.auto["primary_conninfo"] = conninfo(up, cmp.Or(o.AppOf[name], name))
 	l.World.Machine(name).Write(data+"/standby.signal", "", 0o600, osUser)
 	if slot := o.slotOf(name); slot != "" {
 		n.auto["primary_slot_name"] = slot
 		up.slots[slot] = true
 	}
+}
+
+func conninfo(up *node, app string) string {
+	return fmt.Sprintf("host=%s port=%s user=replicator password='%s' application_name=%s", up.addr, port, secretText, app)
 }
 
 // WritePackage writes a package of simulated software and its checksum into
@@ -315,16 +326,22 @@ func (l *Lab) Freeze(name string, frozen bool) {
 }
 
 // Mend does what a person, or the machine's own start-up, does after the power
-// was lost: starts the servers that ran, in the role that their data directories have.
+// was lost: starts the servers that ran, in the role that their data directories
+// have. Standbys that stood still replay again, and what an HA agent did in the
+// middle of an upgrade is taken back: nobody should let one work meanwhile.
 func (l *Lab) Mend() error {
 	var err error
 	l.World.With(func() {
 		r := roomOf(l.World)
+		r.settle(l.World)
 		for _, name := range r.order {
+			r.nodes[name].frozen = false
 			if n := r.nodes[name]; n.pid == 0 && n.crashed {
 				err = errors.Join(err, r.start(l.World, l.World.Machine(name), base+"/current/bin/postgres"))
 			}
 		}
+		r.flow(l.World)
+		r.moveBack(l.World)
 	})
 	return err
 }

@@ -40,6 +40,7 @@ func register(w *sim.World, cutScript string) {
 	w.BeforeChange(func(w *sim.World) { roomOf(w).settle(w) })
 	w.RegisterProc("postgres", sim.ProcKind{Exit: crashed, Signal: signalled})
 	w.Handle(promoted, func(w *sim.World, e sim.Event) { roomOf(w).promotionEnds(w, e.Node) })
+	registerHooks(w)
 	if cutScript != "" {
 		w.RegisterScript(cutScript, cut)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -492,6 +493,20 @@ func signalAmong(args []string, isKill bool) (sig string, rest []string) {
 }
 
 // pgrep is also pkill.
+// patterns are those that were compiled before.
+var patterns sync.Map
+
+func compiled(pattern string) (*regexp.Regexp, error) {
+	if known, ok := patterns.Load(pattern); ok {
+		return known.(*regexp.Regexp), nil
+	}
+	re, err := regexp.Compile(pattern)
+	if err == nil {
+		patterns.Store(pattern, re)
+	}
+	return re, err
+}
+
 func pgrep(c *Call) int {
 	isKill := c.base() == "pkill"
 	sig, rest := signalAmong(c.Args(), isKill)
@@ -512,7 +527,7 @@ func pgrep(c *Call) int {
 	if o.has("x", "exact") {
 		pattern = "^(?:" + pattern + ")$"
 	}
-	re, err := regexp.Compile(pattern)
+	re, err := compiled(pattern)
 	if err != nil {
 		return c.Fail(2, "%s: %v", c.base(), err)
 	}
@@ -677,7 +692,7 @@ func grep(c *Call) int {
 	if o.has("i") {
 		pat = "(?i)" + pat
 	}
-	re, err := regexp.Compile(pat)
+	re, err := compiled(pat)
 	if err != nil {
 		return c.Fail(2, "grep: %v", err)
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 	DiskFull       FaultKind = "disk full"        // Bytes are left from now on
 	SlowCommand    FaultKind = "slow"             // the command takes Delay longer
 	SlowNode       FaultKind = "slow node"        // each command there takes Delay longer from now on
+	Hang           FaultKind = "hang"             // the command ends only with its time
+	Damaged        FaultKind = "damaged"          // a piece of a package arrives with a byte that is wrong
+	ClockJump      FaultKind = "clock jumps"      // the tool's clock steps by Delay
 	Hook           FaultKind = "hook"             // the function registered as Do runs before
 	HookAfter      FaultKind = "hook after"       // it runs after
 )
@@ -73,6 +77,13 @@ func (w *World) Pending() []Fault {
 	return out
 }
 
+// Struck is how often faults of a kind struck so far.
+func (w *World) Struck(kind FaultKind) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.struck[kind]
+}
+
 // Heal drops all faults, mends links, boots machines and frees disks.
 func (w *World) Heal() {
 	w.mu.Lock()
@@ -86,6 +97,37 @@ func (w *World) Heal() {
 		}
 		m.PowerOn()
 	}
+}
+
+// forever is longer than any command may take.
+const forever = 24 * time.Hour
+
+// appendedTo is the file to which a command appends a piece of a package
+// (host.Put); "" when it is no such command.
+func appendedTo(argv []string) string {
+	if !slices.Contains(argv, "oflag=append") {
+		return ""
+	}
+	for _, word := range argv {
+		if name, ok := strings.CutPrefix(word, "of="); ok {
+			return name
+		}
+	}
+	return ""
+}
+
+// damage turns a byte in the middle of a file.
+func (m *Machine) damage(name string) {
+	if name != "" && name[0] != '/' {
+		name = m.owner(m.Login).Home + "/" + name
+	}
+	b, err := m.fs.read(Root, name)
+	if err != nil || len(b.data) == 0 {
+		return
+	}
+	data := slices.Clone(b.data)
+	data[len(data)/2] ^= 1
+	m.must(m.fs.write(Root, name, newBlob(data), 0), name)
 }
 
 type struck struct {
@@ -118,6 +160,8 @@ func (w *World) faultsFor(m *Machine, p Point) struck {
 
 func (f *Fault) fits(p Point) bool {
 	switch {
+	case f.Kind == Damaged && appendedTo(p.Argv) == "":
+		return false
 	case f.Node != "" && f.Node != p.Node, p.N < f.Command, f.Changes && p.Effect == host.ReadOnly:
 		return false
 	case f.Match == "":
@@ -131,6 +175,10 @@ func (f *Fault) fits(p Point) bool {
 }
 
 func (w *World) strike(m *Machine, f Fault, p Point, s *struck) {
+	if w.struck == nil {
+		w.struck = map[FaultKind]int{}
+	}
+	w.struck[f.Kind]++
 	switch f.Kind {
 	case LinkLostAfter:
 		s.lostAfter = true
@@ -154,9 +202,13 @@ func (w *World) strike(m *Machine, f Fault, p Point, s *struck) {
 		s.delay += f.Delay
 	case SlowNode:
 		m.slow = f.Delay
+	case Hang:
+		s.delay += forever
+	case ClockJump:
+		w.skew += f.Delay
 	case Hook:
 		w.hook(m, f, p)
-	case HookAfter, NodeDownAfter:
+	case HookAfter, NodeDownAfter, Damaged:
 		s.after = append(s.after, f)
 	default:
 		w.Complain("unknown fault kind %q", f.Kind)
@@ -185,8 +237,12 @@ func (w *World) hook(m *Machine, f Fault, p Point) {
 // strikeAfter does what a fault wants done when the command has ended.
 func (w *World) strikeAfter(m *Machine, s struck, p Point) (lost bool) {
 	for _, f := range s.after {
-		if f.Kind == HookAfter {
+		switch f.Kind { //nolint:exhaustive // the others strike before
+		case HookAfter:
 			w.hook(m, f, p)
+			continue
+		case Damaged:
+			m.damage(appendedTo(p.Argv))
 			continue
 		}
 		m.PowerOff()

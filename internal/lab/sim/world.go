@@ -52,6 +52,7 @@ type World struct {
 	trace      []Ran
 	noTrace    bool
 	faults     []Fault
+	struck     map[FaultKind]int
 	complaints []string
 
 	// OnCommand, if set, is called before and after each command that reaches
@@ -232,6 +233,7 @@ func (w *World) Clone() *World {
 		events:   slices.Clone(w.events), seq: w.seq,
 		commands: w.commands, trace: w.trace[:len(w.trace):len(w.trace)], noTrace: w.noTrace,
 		faults:     slices.Clone(w.faults),
+		struck:     maps.Clone(w.struck),
 		complaints: slices.Clone(w.complaints),
 	}
 	for n, m := range w.machines {

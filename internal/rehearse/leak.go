@@ -1,0 +1,86 @@
+package rehearse
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/run"
+	"github.com/shiplift/shiplift/internal/say"
+)
+
+// leaks looks for the world's secrets in all that the tool lets out (I10): the
+// words of its commands, what a person sees, the journal and the plan.
+type leaks struct {
+	secrets []string
+	found   string // the first place
+}
+
+func (l *leaks) look(where, text string) {
+	for _, s := range l.secrets {
+		if l.found == "" && strings.Contains(text, s) {
+			l.found = where
+		}
+	}
+}
+
+func (l *leaks) hosts(set host.Set) host.Set {
+	if len(l.secrets) == 0 {
+		return set
+	}
+	return set.Wrap(func(h host.Host) host.Host { return &leakHost{h, l} })
+}
+
+type leakHost struct {
+	host.Host
+	l *leaks
+}
+
+func (h *leakHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
+	for _, w := range c.Argv {
+		h.l.look(fmt.Sprintf("the words of a command on %s (%s …)", h.Name(), c.Argv[0]), w)
+	}
+	return h.Host.Run(ctx, c)
+}
+
+var _ run.View = (*leaks)(nil)
+
+// Event looks at what a person would see.
+func (l *leaks) Event(e run.Event) {
+	if len(l.secrets) == 0 {
+		return
+	}
+	said := e.Text
+	if e.Err != nil {
+		said = say.Join("; ", said, say.Of(e.Err))
+	}
+	if e.Outcome != nil {
+		said = say.Join("; ", said, e.Outcome.Why)
+	}
+	l.look(fmt.Sprintf("what the screen says (%s)", e.Kind), said.EN+said.ZH)
+}
+
+// prove looks at what is left behind: the journal with the plan in it.
+func (l *leaks) prove(p *plan.Plan, log *Memory) error {
+	if len(l.secrets) == 0 {
+		return nil
+	}
+	for i := range log.Records {
+		body, err := json.Marshal(&log.Records[i])
+		if err != nil {
+			return err
+		}
+		l.look(fmt.Sprintf("record %d of the journal", log.Records[i].Seq), string(body))
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if l.look("the plan", string(body)); l.found != "" {
+		return fmt.Errorf("a secret is seen in %s", l.found)
+	}
+	return nil
+}
