@@ -13,12 +13,13 @@ import (
 )
 
 // Hear lets the driver hear something else from a node than the node says:
-// edit gets the standard output of every command whose words hold part. An
+// edit gets what every command says whose words hold part, each
+// stream for itself. An
 // empty node means all of them. It is for what the simulator cannot be brought
 // to, or only by hours of play: each guard needs one answer that it refuses.
-func Hear(env driver.Env, node, part string, edit func(stdout string) string) {
+func Hear(env driver.Env, node, part string, edit func(said string) string) {
 	each(env, node, part, func(_ host.Cmd, res host.Result, err error) (host.Result, error) {
-		res.Stdout = []byte(edit(string(res.Stdout)))
+		res.Stdout, res.Stderr = []byte(edit(string(res.Stdout))), []byte(edit(string(res.Stderr)))
 		return res, err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
 )
 
 func swap(old, now string) func(string) string {
@@ -218,4 +219,72 @@ func TestStepsRefuse(t *testing.T) {
 			drivertest.Refuses(t, a.Do(t.Context(), target), tc.says)
 		})
 	}
+}
+
+// TestRunsStop lets a tool lie, or do nothing and claim success, in the middle
+// of a run: the run stops at that step and says why.
+func TestRunsStop(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		lab        gauss.Options
+		r          plan.Request
+		node, part string
+		edit       func(string) string // nil: the command does nothing
+		says       string
+	}{
+		"gs_om does not say that it wrote the roles (M15)": {om2, rollingR, "", "gs_om -t refreshconf", nil, "refreshconf failed"},
+		"gs_om wrote the roles to one node only (M15)":     {om2, rollingR, "node1", "cluster_dynamic_config", func(s string) string { return strings.Repeat("0", min(64, len(s))) + s[min(64, len(s)):] }, "M15"},
+		"the package unpacks to files of root (M09)":       {hand2, rollingR, "node2", "! -user", always("/x\n"), "M09"},
+		"files are not carried (M26)":                      {hand2, rollingR, "node2", "cp -a /opt/mogdb/app/lib/", nil, "M26"},
+		"a server does not start (M12)":                    {hand2, rollingR, "node2", "gs_ctl start", nil, "did not start"},
+		"a server does not stop (M05)":                     {hand2, rollingR, "node2", "gs_ctl stop", nil, "is gone"},
+		"MogHA does not start (M19)":                       {ha2, inplaceR, "node2", "systemctl start mogha", nil, "MogHA of node2 is active"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := open(t, tc.lab, tc.r, nil)
+			if tc.edit == nil {
+				drivertest.HearNothing(w.Env, tc.node, tc.part)
+			} else {
+				drivertest.Hear(w.Env, tc.node, tc.part, tc.edit)
+			}
+			w.fails(t, tc.says)
+		})
+	}
+}
+
+// TestASwapIsLookedAt: right behind it, both trees are compared with what they must be (M26).
+func TestASwapIsLookedAt(t *testing.T) {
+	t.Parallel()
+	w := open(t, hand2, rollingR, nil)
+	m, app := w.Sim.Machine("node2"), w.app("node2")
+	drivertest.Hear(w.Env, "node2", app+"/lib -mindepth", func(s string) string {
+		if m.Exists(app + "/lib_201") {
+			return ""
+		}
+		return s
+	})
+	w.fails(t, "after the swap")
+}
+
+// TestPlansRefuseMixedReleases: all nodes must stand at the start of the way (M01).
+func TestPlansRefuseMixedReleases(t *testing.T) {
+	t.Parallel()
+	w := open(t, om3, rollingR, nil)
+	drivertest.Hear(w.Env, "node3", "select version()", swap("2.0.1", "2.0.2"))
+	_, err := rehearse.Begin(t.Context(), w.World)
+	drivertest.Refuses(t, err, "all nodes must have 2.0.1")
+}
+
+// TestMogHAWaitsForEveryNode: it is not turned on while a server is down (M19).
+func TestMogHAWaitsForEveryNode(t *testing.T) {
+	t.Parallel()
+	w := open(t, ha2, inplaceR, nil)
+	p := w.begin(t).Plan
+	for _, n := range []string{"node1", "node2"} {
+		w.hand(t, n, "sudo", "systemctl", "stop", "mogha")
+	}
+	a, target := drivertest.Target(t, w.Driver, w.Env, p, "node1/mogha-off")
+	w.gsCtl(t, "node2", "stop")
+	drivertest.Refuses(t, a.Undo(t.Context(), target), "all nodes are healthy")
 }

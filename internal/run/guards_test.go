@@ -1,0 +1,139 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
+)
+
+// fullDisk is a log whose copy on one node cannot be written.
+type fullDisk struct {
+	run.Log
+	node string
+}
+
+var errNoRoom = errors.New("no room for the copy of the journal")
+
+func (f fullDisk) Barrier(ctx context.Context, nodes ...string) error {
+	if slices.Contains(nodes, f.node) {
+		return errNoRoom
+	}
+	return f.Log.Barrier(ctx, nodes...)
+}
+
+// work carries a story on with another log.
+func work(t *testing.T, s *rehearse.Story, log run.Log, verb string) (run.Outcome, error) {
+	t.Helper()
+	trail, err := run.Read(s.Log.Records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run.Runner{Driver: s.World.Driver, Env: s.World.Env, Log: log, Trail: trail, Options: run.Options{Verb: verb}}
+	return r.Work(t.Context(), journal.Who{}, 1)
+}
+
+// TestNothingIsDoneOnANodeThatDoesNotHoldTheIntent is I1 on the acting node, in
+// both directions.
+func TestNothingIsDoneOnANodeThatDoesNotHoldTheIntent(t *testing.T) {
+	t.Parallel()
+	for verb, want := range map[string]string{"apply": "1.0/1.0", "rollback": "2.0/2.0"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			w := toyWorld(3, nil)
+			s := begin(t, w)
+			if verb == "rollback" {
+				if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := work(t, s, fullDisk{s.Log, "n2"}, verb)
+			if err != nil || out.State != run.FailedState || !strings.Contains(out.Why.EN, errNoRoom.Error()) {
+				t.Fatalf("%+v, %v", out, err)
+			}
+			if got := releases(w)[1]; got != want {
+				t.Errorf("n2 is %s, want %s: it was changed without an intent in its copy", got, want)
+			}
+		})
+	}
+}
+
+func TestARunThatIsOverIsNotWorkedOn(t *testing.T) {
+	t.Parallel()
+	s := begin(t, toyWorld(2, nil))
+	for _, verb := range []string{"apply", "rollback"} {
+		if _, err := s.Work(t.Context(), verb, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := work(t, s, s.Log, "resume"); err == nil || !strings.Contains(err.Error(), "is over") {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// TestNobodyGoesBackOverAOneWayGate: the tool died behind the gate, so the run is open.
+func TestNobodyGoesBackOverAOneWayGate(t *testing.T) {
+	t.Parallel()
+	for at := 1; at < 200; at++ {
+		s := begin(t, toyWorld(2, nil))
+		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = s.Work(t.Context(), "commit", &rehearse.Death{At: at})
+		trail, err := run.Read(s.Log.Records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, crossed := trail.Crossed(); !crossed || trail.Final != "" {
+			continue
+		}
+		if out, err := work(t, s, s.Log, "rollback"); err == nil || !strings.Contains(err.Error(), "one-way gate") {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		return
+	}
+	t.Fatal("no death left the run open behind the gate")
+}
+
+// liar shows the cluster otherwise than it is.
+type liar struct {
+	drivertest.Toy
+	lies func(*driver.Node)
+}
+
+func (l liar) Observe(ctx context.Context, env driver.Env) (driver.Observation, error) {
+	o, err := l.Toy.Observe(ctx, env)
+	l.lies(&o.Nodes[1])
+	return o, err
+}
+
+// TestARollbackIsOverOnlyWhenEveryNodeIsAsBefore is I5, I6 and I7 at the end of the way back.
+func TestARollbackIsOverOnlyWhenEveryNodeIsAsBefore(t *testing.T) {
+	t.Parallel()
+	for says, lies := range map[string]func(*driver.Node){
+		"n2 does not answer":                  func(n *driver.Node) { n.Reachable = false },
+		"n2 runs 2.0, it ran 1.0 before":      func(n *driver.Node) { n.Running = "2.0" },
+		"n2 has 2.0 installed, it had 1.0":    func(n *driver.Node) { n.Installed = "2.0" },
+		"n2 was healthy and is now: degraded": func(n *driver.Node) { n.Healthy, n.Health = false, "degraded" },
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			s := begin(t, toyWorld(3, nil))
+			if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+				t.Fatal(err)
+			}
+			s.World.Driver = liar{lies: lies}
+			out, err := work(t, s, s.Log, "rollback")
+			if err != nil || out.State != run.FailedState || !out.NeedsPerson || !strings.Contains(out.Why.EN, says) {
+				t.Errorf("%+v, %v", out, err)
+			}
+		})
+	}
+}
