@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/say"
@@ -512,6 +513,9 @@ func ReadComponent(name string) (*ComponentPackage, error) {
 	}
 	if st.Mode().Perm()&0o022 != 0 {
 		return nil, bad("GAUSS-50205", name, say.F("others than its owner may write it (mode %04o)", "属主以外的用户可写（权限 %04o）", st.Mode().Perm()))
+	}
+	if s, ok := st.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
+		return nil, bad("GAUSS-50205", name, say.F("it belongs to user %d, neither to root nor to who runs this", "属主为用户 %d，既不是 root 也不是当前用户", s.Uid))
 	}
 	sum := sha256.New()
 	in := io.TeeReader(f, sum)

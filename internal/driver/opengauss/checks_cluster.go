@@ -12,6 +12,7 @@ import (
 	"github.com/shiplift/shiplift/internal/cluster/ogxml"
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -128,17 +129,29 @@ func (a *asker) cmVersions(context.Context) ([]check.Finding, error) {
 	if !a.v.cm() {
 		return nil, nil
 	}
-	var newest string
+	newest := a.v.Nodes[0].CM
 	for _, n := range a.v.Nodes {
-		newest = max(newest, buildName(n.CM))
+		if older(newest.Release, n.CM.Release) {
+			newest = n.CM
+		}
 	}
 	var fs []check.Finding
 	for _, n := range a.readable() {
-		if got := buildName(n.CM); got != newest {
+		if got, newest := buildName(n.CM), buildName(newest); got != newest {
 			fs = append(fs, block(n.Name, "", say.F("its cluster manager is %q, others have %s", "该节点 CM 为 %q，其他节点为 %s", got, newest), "", cmd("shiplift apply --component cm --package CM-PACKAGE --nodes %s", n.Name)))
 		}
 	}
 	return fs, nil
+}
+
+// older compares releases by their numbers; one that cannot be read is older than any.
+func older(a, b string) bool {
+	x, err := release.Parse(b)
+	if err != nil {
+		return false
+	}
+	y, err := release.Parse(a)
+	return err != nil || y.Less(x)
 }
 
 func (a *asker) onePrimary(context.Context) ([]check.Finding, error) {

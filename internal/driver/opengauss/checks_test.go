@@ -130,11 +130,42 @@ func TestWhatBlocks(t *testing.T) {
 		"a huge application directory": {"app-size", "GAUSS-50401", opt{}, func(w *sim.World, _ *plan.Request) {
 			w.With(func() { m := w.Machine("node1"); m.WriteSized(m.Real(app)+"/core.1", "core", 3<<30, 0o600, "omm") })
 		}},
-		"a virtual IP":               {"virtual-ip", "", opt{}, edit("node1", "/opt/huawei/clusterconfig.xml", `<PARAM name="azPriority"`, `<PARAM name="floatIp1" value="10.0.0.9"/><PARAM name="azPriority"`)},
+		"a virtual IP":                       {"virtual-ip", "", opt{}, edit("node1", "/opt/huawei/clusterconfig.xml", `<PARAM name="azPriority"`, `<PARAM name="floatIp1" value="10.0.0.9"/><PARAM name="azPriority"`)},
+		"a node added with an older CM":      {"cm-versions", "", opt{Options: gauss.Options{CM: true}}, edit("node3", app+"/bin/cm_ctl", "5.0.0 a07d57c3 92848", "3.1.1 0123abcd 92841")},
+		"a standby that cannot keep up":      {"caught-up", "GAUSS-51601", opt{}, nil},
+		"a running expansion":                {"expansion", "GAUSS-52936", opt{}, func(w *sim.World, _ *plan.Request) { spawn(w, "node1", "gs_expansion") }},
+		"nodes being dropped":                {"expansion", "GAUSS-52936", opt{}, func(w *sim.World, _ *plan.Request) { spawn(w, "node2", "gs_dropnode") }},
+		"an expansion, CM alone":             {"expansion", "GAUSS-52936", opt{Options: gauss.Options{CM: true}, cm: true}, func(w *sim.World, _ *plan.Request) { spawn(w, "node1", "gs_expansion") }},
+		"a CM package that others may write": {"cm-package", "GAUSS-50205", opt{Options: gauss.Options{CM: true}, cm: true}, nil},
+		"a CM package with a wrong sum":      {"cm-package", "GAUSS-51635", opt{Options: gauss.Options{CM: true}, cm: true}, nil},
+		"a CM package without its sum":       {"cm-package", "GAUSS-50201", opt{Options: gauss.Options{CM: true}, cm: true}, nil},
+		"a CM package that is cut":           {"cm-package", "GAUSS-50222", opt{Options: gauss.Options{CM: true}, cm: true}, nil},
+		"a CM upgrade while another is open": {"open-upgrade", "GAUSS-52936", opt{Options: gauss.Options{CM: true}, cm: true}, write("node2", tmp+"/binary_upgrade/record_app_directory", "x\n")},
+		"a CM upgrade of a degraded cluster": {"cluster-state", "GAUSS-51601", opt{Options: gauss.Options{CM: true}, cm: true}, nil},
+		"MOT tables in 2.0":                  {"mot", "", opt{Options: gauss.Options{Release: "2.0.0"}}, nil},
+		"MOT tables over 93.039":             {"mot", "", opt{Options: gauss.Options{Release: "6.0.0"}, to: "7.0.0-RC1", req: func(r *plan.Request) { r.Options = map[string]string{"path": "unguaranteed"} }}, nil},
+		"an OS that is not fit":              {"os-check", "", opt{Options: gauss.Options{Release: "6.0.0"}, to: "6.0.1"}, write("node2", "/etc/lab_checkos", "A12 Abnormal\n")},
+		"a tablespace without the right to write": {"data-directory", "GAUSS-50205", opt{}, func(w *sim.World, _ *plan.Request) {
+			w.With(func() {
+				w.Machine("node2").Mkdir("/space", 0o755, "root")
+				w.Machine("node2").Mkdir(data+"/pg_tblspc", 0o700, "omm")
+				w.Machine("node2").Symlink("/space", data+"/pg_tblspc/16400")
+			})
+		}},
 		"a backup that is asked for": {"backup", "", opt{}, func(_ *sim.World, r *plan.Request) { r.MaxBackupAge = plan.Duration(time.Hour) }},
 	}
 	special := map[string]func(t *testing.T, l *gauss.Lab, w *sim.World){
-		"a read-only database":      setGUC("node1", data, "default_transaction_read_only=on"),
+		"a read-only database": setGUC("node1", data, "default_transaction_read_only=on"),
+		"a standby that cannot keep up": func(_ *testing.T, l *gauss.Lab, w *sim.World) {
+			l.Lag("node3", time.Hour)
+			l.Kill("node3")
+			_ = l.Mend()
+		},
+		"a CM upgrade of a degraded cluster": func(t *testing.T, l *gauss.Lab, w *sim.World) {
+			runTool("node3", "cm_ctl", "stop", "-n", "3", "-D", data)(t, l, w)
+		},
+		"MOT tables in 2.0":         func(_ *testing.T, l *gauss.Lab, _ *sim.World) { l.Holds(2, 0) },
+		"MOT tables over 93.039":    func(_ *testing.T, l *gauss.Lab, _ *sim.World) { l.Holds(2, 0) },
 		"stream replication off":    setGUC("node2", data, "enable_stream_replication=off"),
 		"a standby that was killed": func(_ *testing.T, l *gauss.Lab, _ *sim.World) { l.Kill("node3") },
 		"no primary":                func(_ *testing.T, l *gauss.Lab, _ *sim.World) { l.Kill("node1") },
@@ -156,6 +187,9 @@ func TestWhatBlocks(t *testing.T) {
 			if tc.breaks != nil {
 				tc.breaks(w.Sim, &w.Request)
 			}
+			if breakCM[name] != nil {
+				w.Request.Packages = brokenCM(t, w.Request.Packages[0], breakCM[name])
+			}
 			if f := special[name]; f != nil {
 				f(t, lab.Of(w.Sim), w.Sim)
 			}
@@ -168,6 +202,86 @@ func TestWhatBlocks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// breakCM are packages of the cluster manager that are not what they should be.
+var breakCM = map[string]func(t *testing.T, pkg, sum string) error{
+	"a CM package that others may write": func(_ *testing.T, pkg, _ string) error { return os.Chmod(pkg, 0o666) },
+	"a CM package with a wrong sum": func(_ *testing.T, _, sum string) error {
+		return os.WriteFile(sum, []byte(strings.Repeat("0", 64)+"\n"), 0o600)
+	},
+	"a CM package without its sum": func(_ *testing.T, _, sum string) error { return os.Remove(sum) },
+	"a CM package that is cut":     func(_ *testing.T, pkg, _ string) error { return os.Truncate(pkg, 200) },
+}
+
+func brokenCM(t *testing.T, pkg string, harm func(t *testing.T, pkg, sum string) error) []string {
+	t.Helper()
+	dir := t.TempDir()
+	sum := strings.TrimSuffix(pkg, ".tar.gz") + ".sha256"
+	for _, f := range []string{pkg, sum} {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := filepath.Join(dir, filepath.Base(pkg))
+	if err := harm(t, at, filepath.Join(dir, filepath.Base(sum))); err != nil {
+		t.Fatal(err)
+	}
+	return []string{at}
+}
+
+// TestWhatWarns are answers that a DBA must see and that stop nothing.
+func TestWhatWarns(t *testing.T) {
+	t.Parallel()
+	const data = "/opt/huawei/install/data/dn"
+	for name, tc := range map[string]struct {
+		id string
+		o  opt
+		do func(*testing.T, *gauss.Lab, *sim.World)
+	}{
+		"functions in Java":   {"java", opt{}, func(_ *testing.T, l *gauss.Lab, _ *sim.World) { l.Holds(0, 3) }},
+		"snapshots are taken": {"snapshots", opt{}, setGUC("node1", data, "enable_wdr_snapshot=on")},
+		"the system is warned of": {"os-check", opt{Options: gauss.Options{Release: "6.0.0"}, to: "6.0.1"}, func(_ *testing.T, _ *gauss.Lab, w *sim.World) {
+			w.With(func() { w.Machine("node1").Write("/etc/lab_checkos", "A12 Warning\n", 0o644, "root") })
+		}},
+		"nobody names a backup": {"backup", opt{}, nil},
+		"CM of one node, CM alone": {"cm-versions", opt{Options: gauss.Options{CM: true}, cm: true}, func(_ *testing.T, _ *gauss.Lab, w *sim.World) {
+			w.With(func() {
+				m := w.Machine("node3")
+				at := m.Real("/opt/huawei/install/app") + "/bin/cm_ctl"
+				b, _ := m.Read(at)
+				m.Write(at, strings.Replace(b, "5.0.0 a07d57c3 92848", "3.1.1 0123abcd 92841", 1), 0o755, "omm")
+			})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := tc.o
+			if o.to == "" {
+				o.to = "5.0.3"
+			}
+			open, lab := o.open(t)
+			w := open(t)
+			if tc.do != nil {
+				tc.do(t, lab.Of(w.Sim), w.Sim)
+			}
+			fs := found(t, w)
+			if !slices.ContainsFunc(fs, func(f check.Finding) bool { return f.ID == tc.id && f.Severity == check.Warn }) || len(check.Blocking(fs)) > 0 {
+				t.Errorf("%s:\n%s", tc.id, tell(fs))
+			}
+		})
+	}
+}
+
+// spawn lets a tool of the vendor's run.
+func spawn(w *sim.World, node, tool string) {
+	w.With(func() {
+		w.Machine(node).Spawn(sim.Proc{Exe: "/usr/bin/sleep", Argv: []string{"python3", "/opt/huawei/install/om/script/" + tool}, User: "omm"})
+	})
 }
 
 func runTool(node string, argv ...string) func(*testing.T, *gauss.Lab, *sim.World) {
