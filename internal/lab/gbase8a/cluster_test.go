@@ -64,6 +64,15 @@ func TestTablesEqualTheRecordedOnesToTheByte(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	t.Run("V953 with virtual clusters, their own comments put in", func(t *testing.T) {
+		w, c := v953(t, Config{VCs: []string{"vc1"}})
+		own := table("GBASE VIRTUAL CLUSTER INFORMATION", []string{"VcName", "DistributionId", "comment"}, [][]string{{"vc1", "1", "practice vc1"}}, 0)
+		recordedTable, _, _ := strings.Cut(recorded(t, "vc-table.fragment.txt"), "\n1 virtual cluster")
+		want := strings.Replace(recorded(t, "v953-multi-vc-root.txt"), recordedTable, own, 1)
+		if diff := cmp.Diff(want, c.status(w, "")); diff != "" {
+			t.Error(diff)
+		}
+	})
 	t.Run("the table of virtual clusters", func(t *testing.T) {
 		got := table("GBASE VIRTUAL CLUSTER INFORMATION", []string{"VcName", "DistributionId", "comment"}, [][]string{{"vc1", "1", "Home VMware VC1"}}, 0)
 		want, _, _ := strings.Cut(recorded(t, "vc-table.fragment.txt"), "\n1 virtual cluster")

@@ -63,8 +63,15 @@ func (c *Cluster) Kill(w *sim.World, node, prog string) bool {
 	return true
 }
 
-// Status is what gcadmin prints on a coordinator.
-func (c *Cluster) Status(w *sim.World) string { return c.status(w, "") }
+// Status is what gcadmin prints on a coordinator; with several virtual clusters
+// what it prints about each follows, as an inventory needs it.
+func (c *Cluster) Status(w *sim.World) string {
+	text := c.status(w, "")
+	for _, vc := range c.Config.VCs {
+		text += c.status(w, vc)
+	}
+	return text
+}
 
 // Options is the installer's file demo.options as it was filled in for this cluster; passwords are left out.
 func (c *Cluster) Options() string {
