@@ -335,6 +335,9 @@ func stopServerProbe(ctx context.Context, k *task) (driver.Standing, error) {
 // stopServerDo ends the database of a member normally. It never kills: an exit
 // that does not end is reported with what was seen (DM-044, DM-096).
 func stopServerDo(ctx context.Context, k *task) error {
+	if err := k.watchersAgain(ctx); err != nil {
+		return err
+	}
 	if err := k.s.noWatchers(ctx); err != nil {
 		return err
 	}
@@ -342,44 +345,17 @@ func stopServerDo(ctx context.Context, k *task) error {
 		return err
 	}
 	if k.leavesOld() {
-		if err := k.isOpen(ctx); err != nil {
+		ready, err := k.readyToLeave(ctx)
+		if err != nil {
 			return err
+		}
+		if !ready {
+			if err := k.openOnceMore(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return k.m.stop(ctx, k.report)
-}
-
-// leavesOld reports whether this is the exit of the old software before the
-// rollback segment or the page format changes, and not that of the new one
-// later on. For the redo log the manual does not ask it.
-func (k *task) leavesOld() bool {
-	return (k.crosses("E2") || k.crosses("E3")) && strings.HasSuffix(k.Step.ID, "/stop-server")
-}
-
-// isOpen requires that the member is OPEN before it is closed (DM-060, DM-070):
-// one that was started again after a loss of power may stand in MOUNT.
-func (k *task) isOpen(ctx context.Context) error {
-	for _, n := range k.m.nodes {
-		pid, err := n.serverProcess(ctx)
-		if err != nil {
-			return err
-		}
-		if pid == 0 {
-			continue
-		}
-		if err := n.answers(ctx, release.Version{}, "", k.report); err != nil {
-			return err // one that was started a moment ago does not answer yet
-		}
-		in, err := n.look(ctx)
-		if err != nil {
-			return err
-		}
-		if in.Status != "OPEN" {
-			return problem(n.name, say.F("it is %s; every database must be OPEN before it is closed for the upgrade (DM-060, DM-070)", "当前为 %s；为升级而关闭之前，所有数据库必须为 OPEN（DM-060、DM-070）", in.Status),
-				say.F("shiplift rollback: the watchers open it again; then a new plan", "shiplift rollback：守护进程会重新打开数据库；然后重新制定计划"))
-		}
-	}
-	return nil
 }
 
 // noWatchers proves that no dmwatcher is left that would start a server again.
@@ -550,6 +526,9 @@ func startServerDo(ctx context.Context, k *task) error {
 	if err := k.touched(ctx); err != nil {
 		return err
 	}
+	if err := k.wake(ctx, k.m); err != nil {
+		return err
+	}
 	return k.m.start(ctx, k.to(), k.arg("want"), k.report)
 }
 
@@ -601,10 +580,7 @@ func openProbe(ctx context.Context, k *task) (driver.Standing, error) {
 		if err != nil {
 			return driver.Unknown, err
 		}
-		if !in.Up {
-			return driver.Unknown, problem(n.name, say.F("the server died while it was opened (DM-044)", "打开过程中数据库退出（DM-044）"), say.F("shiplift plan --option runbook=r2", "shiplift plan --option runbook=r2"))
-		}
-		if in.Status != "OPEN" {
+		if in.Status != "OPEN" { // also one that died: it is woken first
 			return driver.NotApplied, nil
 		}
 	}
@@ -616,6 +592,9 @@ const openForce = "ALTER DATABASE OPEN FORCE"
 func openStandby(ctx context.Context, k *task) error { return k.openNodes(ctx, nil) }
 
 func (k *task) openNodes(ctx context.Context, before func(*node) error) error {
+	if err := k.wake(ctx, k.m); err != nil {
+		return err
+	}
 	for _, n := range k.m.nodes {
 		in, err := n.look(ctx)
 		if err != nil {
@@ -685,6 +664,9 @@ func (k *task) openTargets(ctx context.Context) (targets []string, err error) {
 	for _, m := range k.s.members {
 		if m == k.m {
 			continue
+		}
+		if err := k.reopenStandby(ctx, m); err != nil {
+			return nil, err
 		}
 		for _, n := range m.nodes {
 			in, err := n.look(ctx)

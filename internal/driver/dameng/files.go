@@ -504,6 +504,55 @@ func (n *node) copyTree(ctx context.Context, from, to string) error {
 	return nil
 }
 
+// coldBack puts the cold copy of a member in the place of its library, and does
+// again what the plan had done to it since: the HUGE path. It reports whether
+// there was a copy.
+func (k *task) coldBack(ctx context.Context) (bool, error) {
+	if under, err := k.n.exists(ctx, k.puttingBack()); err != nil {
+		return false, err
+	} else if !under {
+		if standing, err := coldProbe(ctx, k); err != nil || standing != driver.Applied {
+			return false, err
+		}
+		if err := k.setMark(ctx, k.n, k.puttingBack(), ""); err != nil {
+			return false, err
+		}
+	}
+	if k.m.shared() {
+		// The tools that match what runs below: dmasmsvr is of the new software by now (DM-094).
+		if err := k.rman(ctx, "RESTORE DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'", "RECOVER DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'"); err != nil {
+			return false, err
+		}
+	} else {
+		dirs, err := k.coldKept(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, d := range dirs {
+			if err := k.n.putBack(ctx, coldOf(d, k.arg("to")), d); err != nil {
+				return false, err
+			}
+		}
+		if strings.HasPrefix(k.arg("runbook"), R1) { // the copy is older than this change
+			if err := k.n.setIni(ctx, "ALTER_MODE_STATUS", "1"); err != nil {
+				return false, err
+			}
+		}
+	}
+	if had, err := k.n.exists(ctx, k.ctlBackup()); err != nil {
+		return false, err
+	} else if had {
+		if err := hugeDo(ctx, k); err != nil {
+			return false, err
+		}
+	}
+	return true, k.n.change(ctx, "rm", "-f", k.puttingBack())
+}
+
+// puttingBack is the mark that a library is being replaced by its cold copy: a
+// tool that dies in the middle leaves no library at all.
+func (k *task) puttingBack() string { return k.markOf(k.n, "putting-back-"+k.m.name) }
+
 func coldUndo(ctx context.Context, k *task) error {
 	touched, err := k.n.exists(ctx, k.mark())
 	if err != nil {
@@ -515,7 +564,7 @@ func coldUndo(ctx context.Context, k *task) error {
 				return err
 			}
 		}
-		return k.n.change(ctx, "rm", "-rf", k.mark(), k.coldSet())
+		return k.n.change(ctx, "rm", "-rf", k.mark(), k.puttingBack(), k.coldSet())
 	}
 	dirs, err := k.coldKept(ctx)
 	if err != nil {
@@ -533,7 +582,7 @@ func coldUndo(ctx context.Context, k *task) error {
 			}
 		}
 	}
-	argv := []string{"rm", "-rf", k.mark()}
+	argv := []string{"rm", "-rf", k.mark(), k.puttingBack()}
 	if err := k.n.change(ctx, argv...); err != nil { // first: what is put back is not put back again
 		return err
 	}

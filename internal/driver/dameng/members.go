@@ -135,6 +135,12 @@ func (k *task) proveUpgraded(ctx context.Context) (say.Text, error) {
 		// The hop inside DM7: no SYSOPENHISTORY there; the later proofs are OPEN and dmmonitor.
 		return say.Text{}, nil
 	}
+	// A primary that died behind its opening is opened again: it is the new release's library already.
+	p := *k
+	p.m, p.n = k.primary(), k.primary().first()
+	if err := p.openNodes(ctx, nil); err != nil {
+		return say.Text{}, err
+	}
 	if err := k.primary().history(ctx); err != nil {
 		return say.Text{}, err
 	}

@@ -130,14 +130,33 @@ func TestANodeIsNotStartedBeforeItsOwnStepsAreBack(t *testing.T) {
 }
 
 // A database that stands in MOUNT when it is to be closed was started again
-// after a loss of power: the manual wants it OPEN (DM-070).
-func TestADatabaseThatIsNotOpenIsNotClosedForThePageFormat(t *testing.T) {
+// after a loss of power. The manual wants it OPEN (DM-022, DM-060, DM-070): Data
+// Watch opens everything once more, and then it is closed in order.
+func TestADatabaseThatIsNotOpenIsOpenedBeforeItIsClosed(t *testing.T) {
 	t.Parallel()
-	sc := scenes["DW, page format"]
-	st, s := dark(t, sc, "db1", "stop DmServiceGRP1_RT_01")
-	st.sh(t, "db1", "systemctl", "start", "DmServiceGRP1_RT_01")
-	says(t, work(t, s, "resume"), "db1/stop-server", "DM-070")
-	rollBack(t, st, s, sc.opts.Release)
+	for _, name := range []string{"DW, page format", "DW, rollback segment", "DW, redo log"} {
+		for _, node := range []string{"1", "2"} {
+			for _, verb := range []string{"resume", "rollback"} {
+				t.Run(name+", db"+node+", "+verb, func(t *testing.T) {
+					t.Parallel()
+					sc := scenes[name]
+					unit := "DmServiceGRP1_RT_0" + node
+					st, s := dark(t, sc, "db"+node, "stop "+unit)
+					st.sh(t, "db"+node, "systemctl", "start", unit)
+					if verb == "rollback" {
+						rollBack(t, st, s, sc.opts.Release)
+						return
+					}
+					if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+						t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+					}
+					if err := st.upgraded(sc.to); err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+		}
+	}
 }
 
 // A standby whose link is cut keeps its server while the others go back. When it

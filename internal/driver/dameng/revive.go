@@ -2,6 +2,7 @@ package dameng
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -48,6 +49,49 @@ func (k *task) reviveAll(ctx context.Context, nodes []*node, watchers bool) erro
 		}
 	}
 	return nil
+}
+
+// wake starts the servers of a member that died between the first start with
+// the new software and the opening of the database. Where the new software
+// refuses the library, its format was not changed yet: nobody has opened it, and
+// the cold copy is what it was at the exit that was proven (DM-002, DM-044).
+func (k *task) wake(ctx context.Context, m *member) error {
+	up, down, err := m.running(ctx)
+	if err != nil || down == 0 {
+		return err
+	}
+	if err := k.s.noWatchers(ctx); err != nil {
+		return err
+	}
+	t := *k
+	t.m, t.n = m, m.first()
+	half, err := t.n.exists(ctx, t.puttingBack())
+	if err != nil {
+		return err
+	}
+	if !half {
+		err = m.start(ctx, k.to(), "", k.report)
+		if !errors.Is(err, errRefusedStart) || up > 0 || strings.HasSuffix(k.Step.ID, "/mount-again") {
+			return err
+		}
+	}
+	back, cerr := t.coldBack(ctx)
+	if cerr != nil || !back {
+		return errors.Join(cerr, err)
+	}
+	k.report(say.F("%s died before it was opened: its cold copy was put back, it is started again", "%s 在打开之前退出：已恢复其冷备并重新启动", m.name))
+	return m.start(ctx, k.to(), "", k.report)
+}
+
+// reopenStandby wakes a standby that died before the primary opens, and opens
+// it again (DM-032). One that lives is left as it is.
+func (k *task) reopenStandby(ctx context.Context, m *member) error {
+	if in, err := k.m.first().look(ctx); err != nil || in.Status == "OPEN" {
+		return err // the primary is open: what a standby missed is proved later
+	}
+	t := *k
+	t.m, t.n = m, m.first()
+	return t.openNodes(ctx, nil)
 }
 
 // mayRevive reports whether the runbook lets a server that died be started again.

@@ -146,6 +146,8 @@ func (n *node) startUnit(ctx context.Context, service string) error {
 // library was not closed normally by the old software.
 const refusedStart = "Upgrade is not allowed"
 
+var errRefusedStart = errors.New("dmserver: " + refusedStart)
+
 func (n *node) startFailed(ctx context.Context, service string, err error) error {
 	var exit *host.ExitError
 	said := ""
@@ -154,7 +156,7 @@ func (n *node) startFailed(ctx context.Context, service string, err error) error
 	}
 	tail, _ := n.logTail(ctx) // more evidence where there is some
 	if strings.Contains(said+tail, refusedStart) {
-		return &say.Problem{Place: n.name, Err: err,
+		return &say.Problem{Place: n.name, Err: errors.Join(errRefusedStart, err),
 			Text: say.F("the new software refuses the library: it was not closed normally by the old one (DM-002)", "新版本拒绝启动：该库未由旧版本正常退出（DM-002）"),
 			Next: say.F("shiplift rollback, then shiplift repair-exit", "shiplift rollback，然后 shiplift repair-exit")}
 	}

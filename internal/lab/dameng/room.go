@@ -71,6 +71,7 @@ type room struct {
 	dcr     map[string]string   // per member: which release made the DCR disk
 	asmFile map[string]string   // files on shared disks
 	taint   map[string]bool     // members whose next exit is not clean
+	broken  map[string]bool     // nodes whose last exit was none; a start recovers them
 	lag     map[string]bool     // members that never catch up
 	exited  map[string]bool     // nodes whose server was stopped and did not die
 	dark    map[string][]string // per node: kinds of processes that went with the power
@@ -89,7 +90,7 @@ func (r *room) Clone() sim.State {
 	}
 	c.watch, c.monitor, c.css, c.asm = cloned(r.watch), cloned(r.monitor), cloned(r.css), cloned(r.asm)
 	c.votes, c.dcr, c.asmFile = maps.Clone(r.votes), maps.Clone(r.dcr), maps.Clone(r.asmFile)
-	c.taint, c.lag = maps.Clone(r.taint), maps.Clone(r.lag)
+	c.taint, c.broken, c.lag = maps.Clone(r.taint), maps.Clone(r.broken), maps.Clone(r.lag)
 	c.exited, c.dark = maps.Clone(r.exited), maps.Clone(r.dark)
 	for n, kinds := range c.dark {
 		c.dark[n] = slices.Clone(kinds)

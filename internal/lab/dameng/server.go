@@ -65,6 +65,7 @@ func (r *room) start(w *sim.World, s *site, release, channel string, mount bool)
 		Argv: []string{s.Home + "/bin/dmserver", "path=" + s.ini("dm.ini"), "-noconsole"}, Cwd: s.Home + "/bin"})
 	sv.PID = p.PID
 	r.servers[s.Name] = sv
+	delete(r.broken, s.Name)
 	r.litAgain(s.Name, "dmserver")
 	r.log(w, s, "SYSTEM IS READY.")
 	if sv.State == "OPEN" {
@@ -130,7 +131,10 @@ func (r *room) admit(w *sim.World, s *site, l *library, v version, mount bool) s
 		r.hurt("DM-004", s.Name, "an encrypted log that began at %s", l.Origin)
 		return textOrigin
 	case len(crossed) > 0 && !l.Clean:
-		r.hurt("DM-002", s.Name, "the library was not closed normally by %s", l.LastExec)
+		// Who dies between the first start and the change of the format breaks no rule, and is refused as well.
+		if l.release() != v {
+			r.hurt("DM-002", s.Name, "the library was not closed normally by %s", l.LastExec)
+		}
 		return textOrigin
 	case len(crossed) > 0 && r.faulty(s.Member):
 		r.hurt("DM-021", s.Name, "a node of %s is in ERROR", s.Member)
@@ -330,13 +334,14 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 		r.hurt("DM-020", s.Name, "the standby was stopped while the primary server was running")
 	}
 	if !clean {
-		r.taint[s.Member] = true
+		r.broken[s.Name] = true
 	}
 	if r.runs(s.Member) {
 		r.log(w, s, exitLines(clean)...)
 		return
 	}
-	l.Clean, l.WasOpen = !r.taint[s.Member], sv.State == "OPEN"
+	broken := slices.ContainsFunc(r.nodes(s.Member), func(n *site) bool { return r.broken[n.Name] })
+	l.Clean, l.WasOpen = !r.taint[s.Member] && !broken, sv.State == "OPEN"
 	delete(r.taint, s.Member)
 	r.log(w, s, exitLines(clean)...)
 	r.save(w, s.Member, l)
