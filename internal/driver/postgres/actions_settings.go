@@ -107,7 +107,7 @@ func (a alterAction) Probe(ctx context.Context, t driver.Target) (driver.Standin
 	if err := recall(t.Memo, &before); err != nil {
 		return driver.Unknown, err
 	}
-	done, untouched := 0, 0
+	done, untouched, written := 0, 0, 0
 	for _, g := range goals {
 		now, err := c.setting(ctx, g.name)
 		if err != nil {
@@ -119,11 +119,18 @@ func (a alterAction) Probe(ctx context.Context, t driver.Target) (driver.Standin
 		if (was{Value: now.Value, Auto: now.auto()}) == before[g.name] {
 			untouched++
 		}
+		value, there, err := c.inFile(ctx, g.name)
+		if err != nil {
+			return driver.Unknown, err
+		}
+		if there && !g.reset && value == g.value && value != now.Value {
+			written++
+		}
 	}
-	switch len(goals) {
-	case done:
+	switch {
+	case done == len(goals):
 		return driver.Applied, nil
-	case untouched:
+	case untouched == len(goals) && written == 0:
 		return driver.NotApplied, nil
 	}
 	return driver.Half, nil
@@ -312,7 +319,7 @@ func (repointAction) Probe(ctx context.Context, t driver.Target) (driver.Standin
 		return driver.Unknown, err
 	}
 	if now == before {
-		return driver.NotApplied, nil
+		return c.untold(ctx)
 	}
 	return driver.Half, nil
 }

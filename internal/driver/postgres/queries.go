@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shiplift/shiplift/internal/driver"
 )
 
 // This file knows what the server can be asked and told. Each statement has a
@@ -109,6 +111,48 @@ func (c *conn) setting(ctx context.Context, name string) (setting, error) {
 		return setting{}, err
 	}
 	return setting{Value: r[0], Source: r[1], File: r[2]}, nil
+}
+
+// inFile reads what the configuration files say of a setting, in effect or not:
+// a tool that died between ALTER SYSTEM and the reload leaves what only the
+// next reload or start brings.
+func (c *conn) inFile(ctx context.Context, name string) (value string, there bool, err error) {
+	rows, err := c.table(ctx, "in-file", `select coalesce(setting, '') from pg_file_settings where name = $1 order by seqno desc limit 1`, name)
+	if err != nil || len(rows) == 0 || len(rows[0]) == 0 {
+		return "", false, err
+	}
+	return rows[0][0], true, nil
+}
+
+// upstreamPending reports whether the files tell the server to follow another
+// node than it does now.
+func (c *conn) upstreamPending(ctx context.Context) (bool, error) {
+	for _, name := range []string{"primary_conninfo", "primary_slot_name"} {
+		now, err := c.setting(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		value, there, err := c.inFile(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		if value != now.Value || !there && now.auto() {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// untold is the standing of a server that follows whom it followed before.
+func (c *conn) untold(ctx context.Context) (driver.Standing, error) {
+	pending, err := c.upstreamPending(ctx)
+	switch {
+	case err != nil:
+		return driver.Unknown, err
+	case pending:
+		return driver.Half, nil
+	}
+	return driver.NotApplied, nil
 }
 
 // alter sets a setting for good; the server reads it at the next reload.

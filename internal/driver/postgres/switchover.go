@@ -228,7 +228,7 @@ func (p *pair) told(ctx context.Context) (driver.Standing, error) {
 		return driver.Unknown, err
 	}
 	if now == m.From {
-		return driver.NotApplied, nil
+		return c.untold(ctx)
 	}
 	return driver.Half, nil
 }

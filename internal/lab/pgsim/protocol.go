@@ -211,6 +211,7 @@ var statements = map[string]func(statement) answer{
 	"identity":              statement.identity,
 	"settings":              statement.settings,
 	"setting":               statement.setting,
+	"in-file":               statement.inFile,
 	"alter-system":          statement.alter,
 	"reload":                statement.reload,
 	"senders":               statement.senders,
@@ -290,6 +291,17 @@ func (s statement) setting() answer {
 		s.w.Complain("%s: setting %s", s.n.name, name)
 	}
 	return one(s.n.show(name)...)
+}
+
+// inFile answers from the files, whatever is in effect.
+func (s statement) inFile() answer {
+	name := s.literals[len(s.literals)-1]
+	for _, file := range []map[string]string{s.n.auto, s.n.conf} {
+		if v, ok := file[name]; ok {
+			return one(v)
+		}
+	}
+	return answer{}
 }
 
 func (s statement) alter() answer {
