@@ -34,9 +34,12 @@ func (s *site) bringUp(ctx context.Context) error {
 		return err
 	}
 	if !standby {
-		if err := s.onlyPrimary(ctx); err != nil {
-			return err
-		}
+		err = s.onlyPrimary(ctx)
+	} else {
+		err = s.canFollow(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	return s.startServer(ctx)
 }

@@ -59,7 +59,8 @@ type control struct {
 	Checkpoint    lsn // where the newest checkpoint record starts
 	Redo          lsn
 	Timeline      uint32
-	MinRecovery   lsn
+	MinRecovery   lsn // a standby needs WAL up to here
+	MinRecoverTLI uint32
 	BlockSize     uint32
 	SegmentSize   uint32
 	ChecksumsMode uint32 // 0: off
@@ -97,10 +98,28 @@ func parseControl(b []byte) (control, error) {
 		Redo:          lsn(le.Uint64(b[40:])),
 		Timeline:      le.Uint32(b[48:]),
 		MinRecovery:   lsn(le.Uint64(b[136:])),
+		MinRecoverTLI: le.Uint32(b[144:]),
 		BlockSize:     le.Uint32(b[216:]),
 		SegmentSize:   le.Uint32(b[228:]),
 		ChecksumsMode: le.Uint32(b[252:]),
 	}, nil
+}
+
+// historyTLI and historyEnd are how far a server's own history certainly
+// reaches: that of a standby to the end of what it needs, that of one which was
+// a primary to its newest checkpoint record, which starts there.
+func (c control) historyTLI() int {
+	if c.MinRecovery > 0 {
+		return int(c.MinRecoverTLI)
+	}
+	return int(c.Timeline)
+}
+
+func (c control) historyEnd() lsn {
+	if c.MinRecovery > 0 {
+		return c.MinRecovery
+	}
+	return c.Checkpoint + 1
 }
 
 // pidFile is what the driver needs of postmaster.pid (src/include/utils/pidfile.h).

@@ -36,7 +36,7 @@ func Rejoin(ctx context.Context, env driver.Env, from, to string) error {
 // own functions pg_control_system, _checkpoint, _init and _recovery.
 func ControlWords(b []byte) (string, error) {
 	c, err := parseControl(b)
-	return fmt.Sprintf("%d %d %d %s %s %d %s %d %d %d", c.SystemID, c.Version, c.Catalog, c.Checkpoint, c.Redo, c.Timeline, c.MinRecovery, c.BlockSize, c.SegmentSize, c.ChecksumsMode), err
+	return fmt.Sprintf("%d %d %d %s %s %d %s %d %d %d %d", c.SystemID, c.Version, c.Catalog, c.Checkpoint, c.Redo, c.Timeline, c.MinRecovery, c.MinRecoverTLI, c.BlockSize, c.SegmentSize, c.ChecksumsMode), err
 }
 
 func itoa64(n uint64) string { return strconv.FormatUint(n, 10) }

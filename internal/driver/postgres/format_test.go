@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -143,16 +144,17 @@ func TestControlFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]string{
-		"Database system identifier":        itoa64(c.SystemID),
-		"Database cluster state":            c.State.String(),
-		"Latest checkpoint location":        c.Checkpoint.String(),
-		"Latest checkpoint's REDO location": c.Redo.String(),
-		"Latest checkpoint's TimeLineID":    itoa64(uint64(c.Timeline)),
-		"Catalog version number":            itoa64(uint64(c.Catalog)),
-		"Database block size":               itoa64(uint64(c.BlockSize)),
-		"Bytes per WAL segment":             itoa64(uint64(c.SegmentSize)),
-		"Data page checksum version":        itoa64(uint64(c.ChecksumsMode)),
-		"Minimum recovery ending location":  c.MinRecovery.String(),
+		"Database system identifier":         itoa64(c.SystemID),
+		"Database cluster state":             c.State.String(),
+		"Latest checkpoint location":         c.Checkpoint.String(),
+		"Latest checkpoint's REDO location":  c.Redo.String(),
+		"Latest checkpoint's TimeLineID":     itoa64(uint64(c.Timeline)),
+		"Catalog version number":             itoa64(uint64(c.Catalog)),
+		"Database block size":                itoa64(uint64(c.BlockSize)),
+		"Bytes per WAL segment":              itoa64(uint64(c.SegmentSize)),
+		"Data page checksum version":         itoa64(uint64(c.ChecksumsMode)),
+		"Minimum recovery ending location":   c.MinRecovery.String(),
+		"Min recovery ending loc's timeline": fmt.Sprint(c.MinRecoverTLI),
 	}
 	said := map[string]string{}
 	for _, line := range strings.Split(string(want), "\n") {
@@ -214,4 +216,41 @@ func TestAgentsAreKnownByTheirProgram(t *testing.T) {
 	if diff := cmp.Diff([]string{"patroni", "repmgrd"}, agentsIn(ps)); diff != "" {
 		t.Error(diff)
 	}
+}
+
+func TestHistoryTellsWhereATimelineWasLeft(t *testing.T) {
+	t.Parallel()
+	const history = "1\t0/5000060\tno recovery target specified\n\n2\t1/0\tbefore 2026-01-01 00:00:00+00\n"
+	tests := map[string]struct {
+		text  string
+		tli   int
+		want  lsn
+		known bool
+	}{
+		"the first":               {history, 1, 0x5000060, true},
+		"a later one":             {history, 2, 1 << 32, true},
+		"one that is not in it":   {history, 3, 0, false},
+		"a number that starts so": {"11\t0/1\tx\n", 1, 0, false},
+		"no position":             {"1\tx\n", 1, 0, false},
+		"cut off":                 {"1", 1, 0, false},
+		"nothing":                 {"", 1, 0, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if at, known := parseHistory(tc.text, tc.tli); at != tc.want || known != tc.known {
+				t.Errorf("got %s, %t", at, known)
+			}
+		})
+	}
+}
+
+func FuzzHistory(f *testing.F) {
+	f.Add("1\t0/5000060\tno recovery target specified\n", 1)
+	f.Add("", 0)
+	f.Fuzz(func(t *testing.T, text string, tli int) {
+		if at, known := parseHistory(text, tli); known != (at > 0) {
+			t.Errorf("%s, %t", at, known)
+		}
+	})
 }

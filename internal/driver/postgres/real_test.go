@@ -238,7 +238,7 @@ func (r *real) readsControlAsTheServerDoes(t *testing.T) {
 		}
 		var says string
 		err = c.QueryRow(t.Context(), `SELECT concat_ws(' ', s.system_identifier, s.pg_control_version, s.catalog_version_no, c.checkpoint_lsn, c.redo_lsn, c.timeline_id,
-			r.min_recovery_end_lsn, i.database_block_size, i.bytes_per_wal_segment, i.data_page_checksum_version)
+			r.min_recovery_end_lsn, r.min_recovery_end_timeline, i.database_block_size, i.bytes_per_wal_segment, i.data_page_checksum_version)
 			FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i, pg_control_recovery() r`).Scan(&says)
 		body, fileErr := os.ReadFile(filepath.Join(n.Data, "global", "pg_control"))
 		if err := errors.Join(err, fileErr, c.Close(t.Context())); err != nil {

@@ -34,6 +34,7 @@ const (
 	keyStop         = "stop_timeout"
 	keyCatchUp      = "catch_up_timeout"
 	keyLag          = "max_lag"
+	keyRewind       = "rewind"
 )
 
 // settingKeys are what the inventory may hold for this driver.
@@ -59,6 +60,7 @@ func settingKeys() []cluster.Key {
 		{Name: keyStop, PerNode: true, Check: positive, Doc: "how long a clean stop may take; 2m"},
 		{Name: keyCatchUp, PerNode: true, Check: positive, Doc: "how long a standby may take to catch up; 10m"},
 		{Name: keyLag, PerNode: true, Check: byteSize, Doc: "lag of a standby from which on the upgrade does not start, e.g. 64MB; 64MB"},
+		{Name: keyRewind, PerNode: true, Check: oneOf("no", "discard"), Doc: "discard: let pg_rewind take in an old primary that was written to beside its successor; what only it has is lost; no"},
 	}
 }
 
@@ -77,6 +79,7 @@ type conf struct {
 	StartWait, StopWait  time.Duration
 	CatchUpWait          time.Duration
 	MaxLag               int64
+	Rewind               bool // what only this node has may be discarded
 }
 
 // confOf reads a node's settings; the inventory's reader has checked them.
@@ -111,6 +114,7 @@ func confOf(n cluster.Node) conf {
 	c.StopWait, _ = time.ParseDuration(or(keyStop, "2m"))
 	c.CatchUpWait, _ = time.ParseDuration(or(keyCatchUp, "10m"))
 	c.MaxLag, _ = parseBytes(or(keyLag, "64MB"))
+	c.Rewind = s[keyRewind] == "discard"
 	return c
 }
 
