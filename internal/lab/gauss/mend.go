@@ -3,20 +3,26 @@ package gauss
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/host"
 )
 
 // Mend starts the servers that fell with their machines, as a person does where
 // no cluster manager or MogHA does it: in the mode that the server itself noted
-// last, but as a standby where somebody else is the primary by now. What was
-// stopped in order stays stopped.
+// last, but as a standby where somebody else is the primary by now. Of several
+// that were the primary it is the one that fell last: it reigned after the
+// others. What was stopped in order stays stopped.
 func (l *Lab) Mend() error {
 	if l.Options.CM || l.Options.MogHA {
 		return nil
 	}
-	type fallen struct{ node, data, mode string }
+	type fallen struct {
+		node, data, mode string
+		at               time.Time
+	}
 	var down []fallen
 	l.World.With(func() {
 		for _, in := range stateOf(l.World).insts {
@@ -31,10 +37,11 @@ func (l *Lab) Mend() error {
 				if l.Options.Nodes == 1 {
 					mode = ""
 				}
-				down = append(down, fallen{in.node, in.data, mode})
+				down = append(down, fallen{in.node, in.data, mode, in.stopped})
 			}
 		}
 	})
+	slices.SortStableFunc(down, func(a, b fallen) int { return b.at.Compare(a.at) })
 	for _, f := range down {
 		if f.mode == "primary" && l.Primary() != "" {
 			f.mode = "standby"
