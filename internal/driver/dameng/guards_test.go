@@ -122,7 +122,7 @@ func TestStepsRefuse(t *testing.T) {
 		t.Parallel()
 		env, _, _ := watch(t, oldWatch)
 		drivertest.Hear(env, "db2", "disql", func(s string) string { return strings.ReplaceAll(s, "OPEN", "MOUNT") })
-		k, err := newTask(step(t, env, "db1", "open-primary", map[string]string{"primary": "m1", "epochs": "E1"}))
+		k, err := newTask(step(t, env, "db1", "open-primary", map[string]string{"primary": "db1", "epochs": "E1"}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestStepsRefuse(t *testing.T) {
 		l.EqualMagic("m2")
 		env := driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
 			Secret: func(string, string) (string, error) { return lab.DefaultPassword, nil }}
-		k, err := newTask(step(t, env, "db2", "adopt-standby", map[string]string{"primary": "m1", "to": "8.1.1.15"}))
+		k, err := newTask(step(t, env, "db2", "adopt-standby", map[string]string{"primary": "db1", "to": "8.1.1.15"}))
 		if err != nil {
 			t.Fatal(err)
 		}
