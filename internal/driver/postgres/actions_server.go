@@ -78,13 +78,18 @@ func (stopAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, er
 		return nil, err
 	}
 	if serves := t.Step.Impact != plan.WritesStop && t.Step.Impact != plan.Down; serves && !standby {
-		return nil, &say.Problem{
-			Place: s.Name,
-			Text:  say.F("it is the primary now, and the plan stops it as a standby: somebody has moved the role since the plan was made", "该节点现在是主库，而计划将其作为备库停止：生成计划之后有人切换过主库"),
-			Next:  say.F("move the role back (and pause what moves it), then: shiplift resume, or shiplift rollback", "将主库切回原节点（并暂停自动切换的组件），然后执行 shiplift resume 或 shiplift rollback"),
-		}
+		return nil, s.movedHere()
 	}
 	return remember(stopMemo{standby})
+}
+
+// movedHere refuses a step that takes a node for a standby which is the primary now.
+func (s *site) movedHere() error {
+	return &say.Problem{
+		Place: s.Name,
+		Text:  say.F("it is the primary now, and the plan takes it for a standby: somebody has moved the role since the plan was made", "该节点现在是主库，而计划将其视为备库：生成计划之后有人切换过主库"),
+		Next:  say.F("move the role back (and pause what moves it), then: shiplift resume, or shiplift rollback", "将主库切回原节点（并暂停自动切换的组件），然后执行 shiplift resume 或 shiplift rollback"),
+	}
 }
 
 func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {

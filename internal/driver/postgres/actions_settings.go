@@ -281,6 +281,12 @@ func (repointAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo,
 	if err != nil {
 		return nil, err
 	}
+	switch standby, err := s.standbyBySignal(ctx); {
+	case err != nil:
+		return nil, err
+	case !standby:
+		return nil, s.movedHere()
+	}
 	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
