@@ -38,6 +38,7 @@ func (Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []che
 	add("dm-mode-status", say.F("ALTER_MODE_STATUS is 0", "ALTER_MODE_STATUS 为 0"), c.modeStatus)
 	add("dm-log-encrypted", say.F("the log of the library was never encrypted", "日志从未加密"), c.logEncrypted)
 	add("dm-huge", say.F("no HUGE table is lost", "没有会失效的 HUGE 表"), c.huge)
+	out = append(out, check.Check{ID: "dm-space", Title: say.F("there is room for the cold copies", "磁盘空间足够存放冷备"), Ask: c.space})
 	add("dm-async", say.F("asynchronous standbys", "异步备库"), c.async)
 	return out
 }

@@ -48,6 +48,15 @@ func aPath(v string) error {
 	return nil
 }
 
+func somePaths(v string) error {
+	for _, p := range strings.Split(v, ",") {
+		if err := aPath(strings.TrimSpace(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func aNumber(v string) error {
 	if n, err := strconv.Atoi(v); err != nil || n < 0 {
 		return errors.New("a number was expected")
@@ -114,6 +123,7 @@ func (Driver) Settings() []cluster.Key {
 		{Name: "systemctl", PerNode: true, Doc: "words that call systemctl (systemctl), e.g. sudo -n systemctl"},
 		{Name: "backup_dir", PerNode: true, Check: aPath, Doc: "directory for offline backups (<data>/../backup)"},
 		{Name: "backup_copy", Check: oneOf("scp", "shared"), Doc: "how a standby gets the primary's backup: scp between the nodes, or shared, backup_dir being the same everywhere"},
+		{Name: "cold_paths", PerNode: true, Check: somePaths, Doc: "further files and directories of a library for its cold copy, with commas between: what V$DATAFILE, V$RLOGFILE and the directories of dm.ini do not name"},
 		{Name: "huge_query", Doc: "SELECT whose rows are the HUGE tables; without one the operator answers with --option huge-tables=yes|no"},
 		{Name: "origin", Check: aName, Doc: "oldest release that the library ever had (DM-004)"},
 		{Name: "log_encrypted", Check: oneOf("yes", "no"), Doc: "whether the redo log is or was encrypted (DM-004)"},

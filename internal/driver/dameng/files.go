@@ -393,16 +393,6 @@ func (k *task) touched(ctx context.Context) error {
 	return host.WriteFile(ctx, n.host, k.mark(), []byte(k.arg("to")+"\n"), 0o644)
 }
 
-// coldPlaces are the copies of the member: from the directory to its copy.
-func (k *task) coldPlaces(ctx context.Context) (map[string]string, error) {
-	dirs, err := k.n.dataDirs(ctx)
-	out := map[string]string{}
-	for _, d := range dirs {
-		out[d] = coldOf(d, k.arg("to"))
-	}
-	return out, err
-}
-
 func coldProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	if k.m.shared() {
 		there, err := k.n.exists(ctx, k.coldSet())
@@ -415,20 +405,16 @@ func coldProbe(ctx context.Context, k *task) (driver.Standing, error) {
 		}
 		return standing(err, done)
 	}
-	// While a restore is under way dm.ini may be missing; the copies still tell.
 	kept, err := k.coldKept(ctx)
 	if err != nil {
 		return driver.Unknown, err
 	}
-	places, err := k.coldPlaces(ctx)
-	if errors.Is(err, fs.ErrNotExist) && len(kept) > 0 {
-		return driver.Half, nil
-	}
-	if err != nil {
-		return driver.Unknown, err
+	if len(kept) == 0 {
+		return driver.NotApplied, nil
 	}
 	n := 0
-	for _, cold := range places {
+	for _, p := range kept {
+		cold := coldOf(p, k.arg("to"))
 		there, err := k.n.exists(ctx, cold)
 		if err != nil {
 			return driver.Unknown, err
@@ -441,7 +427,7 @@ func coldProbe(ctx context.Context, k *task) (driver.Standing, error) {
 		}
 	}
 	switch n {
-	case len(places):
+	case len(kept):
 		return driver.Applied, nil
 	case 0:
 		return driver.NotApplied, nil
@@ -449,8 +435,8 @@ func coldProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	return driver.Half, nil
 }
 
-// coldKept lists the directories of which a copy exists, from a list that lies
-// beside Shiplift's own files, since dm.ini is itself in one of them.
+// coldKept lists the files and directories of which a copy is or was to be
+// made, from a list that lies beside Shiplift's own files.
 func (k *task) coldKept(ctx context.Context) ([]string, error) {
 	text, err := k.n.read(ctx, k.n.file("cold-"+k.arg("to")))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -463,18 +449,10 @@ func coldDo(ctx context.Context, k *task) error {
 	if k.m.shared() {
 		return k.coldBackup(ctx)
 	}
-	places, err := k.coldPlaces(ctx)
-	if err != nil {
-		return err
-	}
 	if pid, err := k.n.serverProcess(ctx); err != nil || pid != 0 {
 		return errors.Join(err, fmt.Errorf("%s: the server runs; a copy of its files would be worth nothing", k.n.name))
 	}
-	var dirs []string
-	for d := range places {
-		dirs = append(dirs, d)
-	}
-	slices.Sort(dirs)
+	dirs := strings.Split(k.arg("paths"), ",")
 	if err := k.n.change(ctx, "mkdir", "-p", k.n.stateDir); err != nil {
 		return err
 	}
@@ -482,7 +460,7 @@ func coldDo(ctx context.Context, k *task) error {
 		return err
 	}
 	for _, d := range dirs {
-		if err := k.n.copyTree(ctx, d, places[d]); err != nil {
+		if err := k.n.copyTree(ctx, d, coldOf(d, k.arg("to"))); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,8 @@ type seen struct {
 	Stale     []string // things of an earlier upgrade that are in the way
 	HugeMain  string   // "yes", "no", "" unknown
 	EPs       map[string]string
-	HugeRows  int // rows of huge_query; -1 when it was not asked
+	Cold      []string // what the cold copy of its library has to hold
+	HugeRows  int      // rows of huge_query; -1 when it was not asked
 	LastExit  string
 	Exited    bool
 	ASMOld    bool
@@ -129,6 +130,7 @@ func (n *node) observeInto(ctx context.Context, s *seen) error {
 		return err
 	}
 	s.AMS = f.Get("ALTER_MODE_STATUS")
+	s.Cold = outermost(append(n.dataDirs(f), strings.Split(n.set["cold_paths"], ",")...))
 	pid, err := n.serverProcess(ctx)
 	if err != nil {
 		return err
@@ -161,6 +163,11 @@ func (n *node) observeInto(ctx context.Context, s *seen) error {
 }
 
 func (n *node) observeOpen(ctx context.Context, s *seen) error {
+	files, err := n.dataFiles(ctx)
+	if err != nil {
+		return err
+	}
+	s.Cold = outermost(append(s.Cold, files...))
 	t, err := n.ask(ctx, "SELECT DB_MAGIC FROM V$RLOG")
 	if err != nil {
 		return err
@@ -254,6 +261,7 @@ func (d *detail) facts(n *node, o driver.Node) []plan.Fact {
 	return []plan.Fact{
 		fact("running", o.Running), fact("installed", o.Installed), fact("role", o.Role), fact("health", o.Health), fact("ini", n.ini()),
 		fact("magic", fmt.Sprint(s.Magic)), fact("oguid", s.Instance.OGUID), fact("alter-mode-status", s.AMS), fact("huge-main", s.HugeMain),
+		fact("data", strings.Join(s.Cold, " ")),
 	}
 }
 

@@ -98,9 +98,18 @@ func (b *builder) stopAll() {
 		})...)
 	}
 	if len(b.h.Epochs) > 0 {
-		b.stage(b.members(b.d.site.members, "cold-copy", "cold-copy", "DM-001", func(m *member) say.Text {
-			return say.F("Make a cold copy of %s", "冷备 %s", m.name)
-		})...)
+		copies := b.members(b.d.site.members, "cold-copy", "cold-copy", "DM-001", func(m *member) say.Text {
+			if m.shared() {
+				return say.F("Back %s up offline, its data being in ASM: the way back", "脱机备份 %s（数据在 ASM 中），供回退使用", m.name)
+			}
+			return say.F("Make a cold copy of %s, the way back: %s", "冷备 %s，供回退使用：%s", m.name, strings.Join(b.d.of(m).Cold, " "))
+		})
+		for i, m := range b.d.site.members {
+			if !m.shared() {
+				copies[i].Args["paths"] = strings.Join(b.d.of(m).Cold, ",")
+			}
+		}
+		b.stage(copies...)
 	}
 	shared := sharedOf(b.d.site.members)
 	b.stage(b.each(nodesOf(shared...), "stop-asm", "stop-asm", "DM-095", func(n *node) say.Text {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -335,28 +336,49 @@ func (n *node) archiveDirs(ctx context.Context) ([]string, error) {
 	return dirs, nil
 }
 
-// dataDirs are the directories whose copy is the library: that of dm.ini, of
-// the data and of the control file, none of them inside another.
-func (n *node) dataDirs(ctx context.Context) ([]string, error) {
-	f, err := n.config(ctx, n.ini())
-	if err != nil {
-		return nil, err
-	}
-	var dirs []string
-	for _, d := range []string{path.Dir(n.ini()), f.Get("SYSTEM_PATH"), f.Get("CONFIG_PATH"), path.Dir(f.Get("CTL_PATH"))} {
-		d = path.Clean(d)
-		if !path.IsAbs(d) || d == "/" {
+// dataDirs are the directories of a library: that of dm.ini, of the data and of
+// the control file.
+func (n *node) dataDirs(f *damengini.File) []string {
+	return []string{path.Dir(n.ini()), f.Get("SYSTEM_PATH"), f.Get("CONFIG_PATH"), path.Dir(f.Get("CTL_PATH"))}
+}
+
+// dataFiles are files and HUGE paths of a library, wherever they lie. A release
+// without one of the views tells nothing by it.
+func (n *node) dataFiles(ctx context.Context) ([]string, error) {
+	var out []string
+	for _, q := range []struct{ col, stmt string }{
+		{"PATH", "SELECT PATH FROM V$DATAFILE"}, {"PATH", "SELECT PATH FROM V$RLOGFILE"}, {"PATHNAME", "SELECT PATHNAME FROM V$HUGE_TABLESPACE"},
+	} {
+		t, err := n.ask(ctx, q.stmt)
+		if isCode(err, codeNoTable) {
 			continue
 		}
-		inside := false
-		for _, have := range dirs {
-			inside = inside || d == have || strings.HasPrefix(d, have+"/")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", n.name, err)
 		}
-		if !inside {
-			dirs = append(dirs, d)
+		for i := range t.rows {
+			out = append(out, t.get(i, q.col))
 		}
 	}
-	return dirs, nil
+	return out, nil
+}
+
+// outermost are the absolute paths of a list, none of them inside another;
+// those in ASM are not among them.
+func outermost(paths []string) []string {
+	var out []string
+	for _, p := range paths {
+		if p = path.Clean(strings.TrimSpace(p)); !path.IsAbs(p) || p == "/" {
+			continue
+		}
+		within := func(dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+		if slices.ContainsFunc(out, within) {
+			continue
+		}
+		out = append(slices.DeleteFunc(out, func(have string) bool { return strings.HasPrefix(have, p+"/") }), p)
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (n *node) ctlPath(ctx context.Context) (string, error) {

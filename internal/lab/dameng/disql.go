@@ -528,6 +528,17 @@ func (d *session) view(name string) (*view, string) {
 			v.rows = append(v.rows, []string{"4", "MAIN", hugePath(text)})
 		}
 		return v, ""
+	case "V$DATAFILE":
+		v := &view{cols: []string{"GROUP_ID", "ID", "PATH"}}
+		for i, f := range []string{"SYSTEM.DBF", "ROLL.DBF", "MAIN.DBF"} {
+			v.rows = append(v.rows, []string{fmt.Sprint(i), "0", s.Data + "/" + f})
+		}
+		if f := r.outside[s.Member]; f != "" {
+			v.rows = append(v.rows, []string{"5", "0", f})
+		}
+		return v, ""
+	case "V$RLOGFILE":
+		return &view{[]string{"GROUP_ID", "FILE_ID", "PATH"}, [][]string{{"2", "0", s.Data + "/DAMENG01.log"}, {"2", "1", s.Data + "/DAMENG02.log"}}}, ""
 	case "V$ASMDISK":
 		n := "4000"
 		if !ver(r.dcr[s.Member]).less(vASM) {

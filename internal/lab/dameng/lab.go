@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -83,7 +84,7 @@ func New(o Options) (*Lab, error) {
 	r := &room{
 		opts: o, sites: map[string]*site{}, servers: map[string]*server{}, watch: map[string]*helper{}, monitor: map[string]*helper{},
 		css: map[string]*helper{}, asm: map[string]*helper{}, votes: map[string]vote{}, dcr: map[string]string{}, asmFile: map[string]string{},
-		taint: map[string]bool{}, broken: map[string]bool{}, lag: map[string]bool{}, exited: map[string]bool{}, dark: map[string][]string{}, magic: 460099052, memo: map[string]memo{},
+		taint: map[string]bool{}, broken: map[string]bool{}, lag: map[string]bool{}, exited: map[string]bool{}, dark: map[string][]string{}, magic: 460099052, memo: map[string]memo{}, outside: map[string]string{},
 	}
 	w.SetState(stateKey, r)
 	registerServer(w)
@@ -504,6 +505,18 @@ func (l *Lab) StopStandbyFirst() error {
 		}
 	})
 	return err
+}
+
+// PlaceOutside lays a tablespace of a member into a file far from the others.
+func (l *Lab) PlaceOutside(member, file string) {
+	l.World.With(func() {
+		r := roomOf(l.World)
+		m := l.World.Machine(r.nodes(member)[0].Name)
+		m.Mkdir(path.Dir(file), 0o755, osUser)
+		m.Chown(path.Dir(file), osUser)
+		r.outside[member] = file
+		r.save(l.World, member, r.lib(l.World, member))
+	})
 }
 
 // InstallByHand puts the binaries of a release in place on every node, with no

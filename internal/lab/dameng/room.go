@@ -2,8 +2,10 @@ package dameng
 
 import (
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,6 +81,7 @@ type room struct {
 	acked   int
 	magic   int64
 	memo    map[string]memo
+	outside map[string]string // per member: a file of its library in a directory of its own
 }
 
 // Clone is for sim.World.
@@ -96,7 +99,7 @@ func (r *room) Clone() sim.State {
 		c.dark[n] = slices.Clone(kinds)
 	}
 	c.damage = slices.Clone(r.damage)
-	c.memo = maps.Clone(r.memo)
+	c.memo, c.outside = maps.Clone(r.memo), maps.Clone(r.outside)
 	return &c
 }
 
@@ -184,6 +187,25 @@ func (r *room) save(w *sim.World, member string, l *library) {
 	text := l.bytes()
 	r.memo[member] = memo{text, l.clone()}
 	r.writeData(w, r.nodes(member)[0], "SYSTEM.DBF", text)
+	if f := r.outside[member]; f != "" {
+		w.Machine(r.nodes(member)[0].Name).Write(f, stamp(text), 0o640, osUser)
+	}
+}
+
+// stamp marks a file as being of the same moment as the library.
+func stamp(library string) string {
+	return "stamp=" + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(library))), 16) + "\n"
+}
+
+// torn reports whether a file of the library is of another moment than the rest.
+func (r *room) torn(w *sim.World, s *site) bool {
+	f := r.outside[s.Member]
+	if f == "" {
+		return false
+	}
+	library, _ := r.readData(w, s, "SYSTEM.DBF")
+	text, _ := w.Machine(r.nodes(s.Member)[0].Name).Read(f)
+	return text != stamp(library)
 }
 
 // memo is a library as it was last read or written; every second asks for it.

@@ -32,6 +32,10 @@ func (r *room) start(w *sim.World, s *site, release, channel string, mount bool)
 	if v == (version{}) {
 		return "no dmserver"
 	}
+	if r.torn(w, s) {
+		r.hurt("DM-001", s.Name, "%s was put back without the rest of the library, or the rest without it", r.outside[s.Member])
+		return "file " + r.outside[s.Member] + " is inconsistent with the control file"
+	}
 	if why := r.startDSC(s, release); why != "" {
 		return why
 	}
