@@ -1,0 +1,272 @@
+package postgres
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/shiplift/shiplift/internal/check"
+	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/lab/pgsim"
+	"github.com/shiplift/shiplift/internal/plan"
+)
+
+// TestChecksTell breaks one thing at a time; the finding must say it.
+func TestChecksTell(t *testing.T) {
+	t.Parallel()
+	for says, tc := range map[string]struct {
+		id     string
+		sev    check.Severity
+		change func(*view, *plan.Request)
+	}{
+		"no server runs in":         {"servers", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].SQL, v.Nodes[1].Proc = false, process{} }},
+		"does not let the tool in":  {"servers", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].SQL = false }},
+		"no target was named":       {"target", check.Warn, func(_ *view, r *plan.Request) { r.To = "" }},
+		"is newer than":             {"target", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].ID.Version = "15.18" }},
+		"knows PostgreSQL 13 to 17": {"target", check.Block, func(v *view, r *plan.Request) { r.To = "12.22"; v.each(func(n *seen) { n.ID.Version = "12.21" }) }},
+		"names several hosts":       {"upstream", check.Warn, func(v *view, _ *plan.Request) { v.Nodes[1].Conninfo = v.Nodes[1].Conninfo.with("host", "a,b") }},
+		"is no node of the inventory: the switchover leaves it behind": {"upstream", check.Warn, func(v *view, _ *plan.Request) {
+			v.Nodes[0].Senders = append(v.Nodes[0].Senders, sender{App: "stranger"})
+		}},
+		"synchronous_standby_names stands on the command line": {"sync", check.Block, func(v *view, _ *plan.Request) {
+			v.Nodes[0].Settings[syncSetting] = setting{Value: "*", Source: "command line"}
+		}},
+		"would not follow a promotion": {"parameters", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Settings["recovery_target_timeline"] = setting{Value: "1"} }},
+		"primary_slot_name stands on the command line": {"parameters", check.Block, func(v *view, _ *plan.Request) {
+			v.Nodes[1].Settings["primary_slot_name"] = setting{Source: "command line"}
+		}},
+		"max_wal_senders is 0": {"parameters", check.Block, func(v *view, _ *plan.Request) {
+			v.each(func(n *seen) { n.Settings["max_wal_senders"] = setting{Value: "0"} })
+		}},
+		"has lost WAL": {"slots", check.Block, func(v *view, _ *plan.Request) {
+			v.Nodes[0].Slots = []slot{{Name: "x", Type: "physical", WALStatus: "lost"}}
+		}},
+		"calls its data directory":         {"data-directory", check.Warn, func(v *view, _ *plan.Request) { v.Nodes[0].Settings["data_directory"] = setting{Value: "/else"} }},
+		"its control file cannot be read":  {"storage", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].ControlBad = "bad CRC" }},
+		"the free disk space is not known": {"disk", check.Block, func(v *view, _ *plan.Request) { v.Nodes[1].Room = nil }},
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			env, obs := watched(t, pgsim.Options{Nodes: 3})
+			r := plan.Request{To: "15.17", Mode: modeRolling, Packages: []string{packageFor(t, "15.17")}}
+			tc.change(obs.Detail.(*view), &r)
+			fs := check.Run(t.Context(), New().Checks(env, obs, r), nil)
+			for _, f := range fs {
+				if f.ID == tc.id && f.Severity == tc.sev && strings.Contains(f.Says.EN, says) {
+					return
+				}
+			}
+			t.Errorf("%s does not say it: %+v", tc.id, fs)
+		})
+	}
+}
+
+// TestVerifyTells breaks one thing of what is read again (I3, I6, I7).
+func TestVerifyTells(t *testing.T) {
+	t.Parallel()
+	for id, change := range map[string]func(*view){
+		"verify.release":     func(v *view) { v.Nodes[1].Installed = "15.15" },
+		"verify.health":      func(v *view) { v.Nodes[1].Receiver = receiver{} },
+		"verify.answers":     func(v *view) { v.Nodes[1].SQL = false },
+		"verify.one-primary": func(v *view) { v.Nodes[1].ID.Recovery = false },
+		"verify.sync":        func(v *view) { v.Nodes[0].Settings[syncSetting] = setting{Value: "FIRST 2 (x, y)"} },
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			_, obs := watched(t, pgsim.Options{Nodes: 3})
+			v := obs.Detail.(*view)
+			p := &plan.Plan{To: "15.16", Before: map[string]plan.NodeState{}}
+			for _, n := range v.Nodes {
+				p.Before[n.Name] = plan.NodeState{Health: n.health(), Healthy: true}
+			}
+			judge := func() (out []check.Finding) {
+				for _, n := range v.Nodes {
+					out = append(out, verifyNode(n, p)...)
+				}
+				return append(out, v.verifyRoles()...)
+			}
+			if bad := check.Blocking(judge()); len(bad) > 0 {
+				t.Fatalf("a cluster that is well is not: %+v", bad)
+			}
+			change(v)
+			for _, f := range check.Blocking(judge()) {
+				if f.ID == id {
+					return
+				}
+			}
+			t.Errorf("not told: %+v", judge())
+		})
+	}
+}
+
+// TestVerifyWantsStandbysToMove: a standby that replays nothing is told (I6).
+func TestVerifyWantsStandbysToMove(t *testing.T) {
+	t.Parallel()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 3, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true}
+	l.Freeze("db3", true)
+	obs, err := New().Observe(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs, err := obs.Detail.(*view).verifyMovement(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := check.Blocking(fs); len(bad) != 1 || bad[0].Node != "db3" || bad[0].ID != "verify.follows" {
+		t.Errorf("%+v", fs)
+	}
+}
+
+// atCut does something when the switchover's script comes, before or behind it.
+type atCut struct {
+	host.Host
+	before func()
+	after  func(host.Result, error) (host.Result, error)
+}
+
+func (h *atCut) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
+	if len(c.Argv) < 3 || c.Argv[2] != CutScript {
+		return h.Host.Run(ctx, c)
+	}
+	if h.before != nil {
+		h.before()
+	}
+	res, err := h.Host.Run(ctx, c)
+	if h.after != nil {
+		return h.after(res, err)
+	}
+	return res, err
+}
+
+// switching is a cluster right before its switchover, from db1 to db2.
+func switching(t *testing.T) (*pgsim.Lab, driver.Env, driver.Action, driver.Target) {
+	t.Helper()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 2, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true}
+	obs, err := New().Observe(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeRolling, Packages: []string{packageFor(t, "15.17")}}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := ""
+	for _, s := range p.Steps {
+		if s.Kind == kindSwitchover && id == "" {
+			id = s.ID
+		}
+	}
+	a, target := drivertest.Target(t, New(), env, p, id)
+	return l, env, a, target
+}
+
+// TestTheSwitchoverPromotesOnlyWhatHoldsEverything is I4 at the moment that
+// counts: whatever is wrong between the cut and the promotion, the old primary
+// gets its role back and nothing is lost.
+func TestTheSwitchoverPromotesOnlyWhatHoldsEverything(t *testing.T) {
+	t.Parallel()
+	l, env, a, target := switching(t)
+	env.Hosts["db1"] = &atCut{Host: env.Hosts["db1"], before: func() { l.Freeze("db2", true) }}
+	drivertest.Refuses(t, a.Do(t.Context(), target), "has replayed the last record")
+	l.Freeze("db2", false)
+	if err := l.Truth(); err != nil {
+		t.Error(err)
+	}
+	if obs, err := New().Observe(t.Context(), env); err != nil || obs.Node("db1").Role != "primary" || obs.Node("db2").Role != "standby" {
+		t.Errorf("the old primary does not have its role back: %+v, %v", obs.Nodes, err)
+	}
+}
+
+// TestTheCutIsProvenByTheControlFile: a stop that claims success and did
+// nothing promotes nobody, nor does the control file of another history (I3, I4).
+func TestTheCutIsProvenByTheControlFile(t *testing.T) {
+	t.Parallel()
+	_, env, a, target := switching(t)
+	drivertest.HearNothing(env, "db1", CutScript)
+	drivertest.Refuses(t, a.Do(t.Context(), target), "its control file says")
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.connectBoth(t.Context())
+	defer p.close()
+	now, err := p.fc.identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, p.promote(t.Context(), now, control{SystemID: 1, Timeline: 1}), "expected")
+}
+
+// TestTheSwitchoverKnowsWhomItMeets: the roles are asked once more right before (I3).
+func TestTheSwitchoverKnowsWhomItMeets(t *testing.T) {
+	t.Parallel()
+	for says, turn := range map[string]func(*pair) *pair{
+		"db2 is not the primary any more": (*pair).swapped,
+		"two nodes accept writes":         func(p *pair) *pair { return &pair{t: p.t, from: p.from, to: p.from} },
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			_, _, _, target := switching(t)
+			p, err := pairOf(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p = turn(p)
+			p.connectBoth(t.Context())
+			defer p.close()
+			_, err = p.prepare(t.Context())
+			drivertest.Refuses(t, err, says)
+		})
+	}
+}
+
+// TestTheOldPrimaryStaysAStandby: whatever somebody did to it in the middle, it
+// would not come up as a second primary (I3).
+func TestTheOldPrimaryStaysAStandby(t *testing.T) {
+	t.Parallel()
+	l, env, a, target := switching(t)
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &atCut{Host: env.Hosts["db1"], after: func(r host.Result, err error) (host.Result, error) {
+		m := l.World.Machine("db1")
+		l.World.With(func() { m.Remove(p.from.signal()) })
+		return r, err
+	}}
+	env.Hosts["db1"] = h
+	target.Env = env
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	if !l.World.Machine("db1").Exists(p.from.signal()) {
+		t.Error("the old primary has no standby.signal: its next start makes a second primary")
+	}
+}
+
+// TestTwoPrimariesStopEverything: when both accept writes nobody decides but a person (I3).
+func TestTwoPrimariesStopEverything(t *testing.T) {
+	t.Parallel()
+	_, _, a, target := switching(t)
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	both := target
+	both.Step.Args = map[string]string{"from": target.Step.Args["to"], "to": target.Step.Args["to"]}
+	standing, err := a.Probe(t.Context(), both)
+	if standing != driver.Unknown {
+		t.Errorf("probe: %s", standing)
+	}
+	drivertest.Refuses(t, err, "two nodes accept writes")
+	drivertest.Refuses(t, a.Undo(t.Context(), both), "two nodes accept writes")
+}
