@@ -51,6 +51,7 @@ type Story struct {
 	Log   *Memory
 
 	operator string // who takes the lease for each process; "": nobody asks for one
+	holds    bool   // and has it now
 	leaks    *leaks
 }
 
@@ -145,10 +146,13 @@ func (s *Story) leased(ctx context.Context, w *World, r *run.Runner) (out run.Ou
 		return out, fmt.Errorf("%w: %w", errNoLease, err)
 	}
 	r.Env.Hosts = l.Hosts()
+	s.holds = true
+	defer func() { s.holds = false }()
 	err = l.Hold(ctx, func(ctx context.Context) error {
 		out, err = r.Work(ctx, operator(s.operator).Who, l.Fence())
 		return err
 	})
+	s.holds = false
 	_ = l.Release(ctx) // where a node does not answer it runs out by itself
 	return out, err
 }

@@ -92,6 +92,10 @@ func open(t testing.TB, cfg lab.Config, r plan.Request, bend func(*sim.World, *l
 	o.World = rehearse.World{Driver: gbase8a.Driver{}, Request: r, Sim: w,
 		Env: driver.Env{Hosts: c.Hosts(w), Inventory: inv, Clock: w, Secret: lab.Secret, Serial: true}}
 	o.Truth = func() error { return errors.Join(o.rules(), o.whole()) }
+	o.Mend = func() error {
+		w.With(func() { c.Mend(w) })
+		return nil
+	}
 	return o
 }
 
