@@ -19,7 +19,8 @@ type rival struct {
 	p     *player
 
 	busy, came bool
-	took       *Story // the run as the second operator has left it
+	changed    []string // the nodes where the second operator has changed something
+	took       *Story   // the run as the second operator has left it
 	verdict    error
 }
 
@@ -91,16 +92,22 @@ func (r *rival) takeOver(ctx context.Context) error {
 
 var errNoLease = errors.New("no lease")
 
-// spy notes what the first operator's tool still changes behind a take-over.
+// spyHost notes what the first operator's tool still changes behind a
+// take-over, on a node where the second one works.
 type spyHost struct {
 	host.Host
 	r *rival
 }
 
 func (h *spyHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
-	taken := h.r.took != nil && !h.r.busy
 	res, err := h.Host.Run(ctx, c)
-	if taken && c.Effect == host.Changes && err == nil && !isLease(c) {
+	if c.Effect == host.ReadOnly || err != nil || isLease(c) {
+		return res, err
+	}
+	switch {
+	case h.r.busy:
+		h.r.changed = append(h.r.changed, h.Name())
+	case h.r.took != nil && slices.Contains(h.r.changed, h.Name()):
 		h.r.verdict = fmt.Errorf("the first operator changed %s behind the second one's back: %q", h.Name(), c.Argv)
 	}
 	return res, err

@@ -152,6 +152,7 @@ func decideBack(t *Trail, s *Session) Decision {
 	// blocked[i]: something that needs step i, at any distance, is not yet settled.
 	blocked := make([]bool, len(t.Steps))
 	left := newLeftovers(len(t.Steps))
+	later := map[like]bool{} // steps that are left, and came after the one that is looked at
 	for i := len(t.Steps) - 1; i >= 0; i-- {
 		step, st := &t.Plan.Steps[i], &t.Steps[i]
 		undone := !undoable(*step) || st.Status == Pending
@@ -161,10 +162,13 @@ func decideBack(t *Trail, s *Session) Decision {
 			left.owe(i, st.OwedBy)
 		}
 		held := !undone && left.holds(i, step)
-		if held {
+		if held || !undone && step.Node == "" && later[likeOf(step)] {
 			left.oweAll(i, step)
 		}
-		held = held || owing
+		held = held || owing || !undone && later[likeOf(step)]
+		if held {
+			later[likeOf(step)] = true
+		}
 		for _, need := range t.needs[i] {
 			blocked[need] = blocked[need] || blocked[i] || !undone && !held
 		}
@@ -180,6 +184,13 @@ func decideBack(t *Trail, s *Session) Decision {
 	}
 	return s.conclude(d, bad, owed, open)
 }
+
+// like is what steps have in common that undo each other's work: a role that
+// is moved there and back, a standby that is led on and on. Whatever is left of
+// those that came later, they go back in their order.
+type like struct{ kind, node string }
+
+func likeOf(step *plan.Step) like { return like{step.Kind, step.Node} }
 
 // orderBack orders what brings one step back; a stop when only a person can.
 func (s *Session) orderBack(d *Decision, i int, step *plan.Step, at Status) *Stop {
