@@ -24,9 +24,7 @@ var (
 
 // stillOpen are runs by case and seed that show a bug which is not mended yet
 // (docs/bugs.md, Open). They are played when a case is named.
-var stillOpen = map[string]string{
-	"mogdb-rolling/3": "O-001",
-}
+var stillOpen = map[string]string{}
 
 // TestSim plays every case with seeds seed0… and faults (make sim).
 func TestSim(t *testing.T) {

@@ -287,14 +287,17 @@ func (p pair) reviveRuler(ctx context.Context, t driver.Target) error {
 }
 
 // asItIs takes the node that somebody else made the primary meanwhile for the
-// one that hands over; who should have been it follows.
+// one that hands over; who should have been it follows, and is started for that
+// when its server fell.
 func (p pair) asItIs(ctx context.Context, t driver.Target) (pair, error) {
 	now, err := reigning(ctx, t)
-	if err != nil || now == "" || now == p.from.Name {
+	if err != nil || now == "" {
 		return p, err
 	}
-	if err := p.from.follow(ctx, t); err != nil && !isGone(err) {
-		return p, err
+	if now != p.from.Name {
+		if err := p.from.follow(ctx, t); err != nil && !isGone(err) {
+			return p, err
+		}
 	}
 	if now == p.to.Name {
 		return p, nil

@@ -42,7 +42,7 @@ func TestFailoverThenBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.lab.Load = true
-			first, err := rehearse.Begin(t.Context(), open(t, tc.lab, tc.r, nil).World)
+			first, err := rehearse.Begin(t.Context(), open(t, tc.lab, tc.r, untraced).World)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,8 +52,8 @@ func TestFailoverThenBack(t *testing.T) {
 					noted = noted || step.ID == "cluster/note-roles"
 					continue
 				}
-				failoverThenBack(t, open(t, tc.lab, tc.r, nil), step.ID, false)
-				failoverThenBack(t, open(t, tc.lab, tc.r, nil), step.ID, true)
+				failoverThenBack(t, open(t, tc.lab, tc.r, untraced), step.ID, false)
+				failoverThenBack(t, open(t, tc.lab, tc.r, untraced), step.ID, true)
 			}
 		})
 	}

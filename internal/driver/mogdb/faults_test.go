@@ -19,25 +19,17 @@ import (
 
 var seeds = flag.Int("seeds", 6, "seeded runs with faults for each kind of upgrade")
 
-// stillOpen are runs by kind and seed that show a bug which is not mended yet
-// (docs/bugs.md, Open).
-var stillOpen = map[string]bool{"rolling om/3": true, "rolling manual/3": true}
-
 // TestSeeds carries runs out in which machines, links and the tool fail by chance.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	for name, tc := range kinds() {
-		c := rehearse.Case{Name: name, Open: func(uint64) (rehearse.World, error) { return open(t, tc.lab, tc.r, nil).World, nil }}
+		c := rehearse.Case{Name: name, Open: func(uint64) (rehearse.World, error) { return open(t, tc.lab, tc.r, untraced).World, nil }}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range *seeds {
-				if stillOpen[fmt.Sprintf("%s/%d", name, seed)] {
-					t.Logf("seed %d is left out: docs/bugs.md O-001", seed)
-					continue
-				}
 				p, err := rehearse.Play(t.Context(), c, uint64(seed))
 				if err != nil {
-					t.Errorf("seed %d, faults %q, verbs %q: %v\n%s", seed, p.Faults, p.Verbs, err, rehearse.Transcript(p.Log.Records))
+					t.Fatalf("seed %d, faults %q, verbs %q: %v\n%s", seed, p.Faults, p.Verbs, err, rehearse.Transcript(p.Log.Records))
 				}
 			}
 		})

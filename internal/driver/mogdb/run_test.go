@@ -107,6 +107,10 @@ func open(t testing.TB, o gauss.Options, r plan.Request, bend func(*world)) *wor
 	return out
 }
 
+// untraced is for tests of many or long runs: a trace grows with every look of
+// every wait, to hundreds of megabytes in a run that gets stuck.
+func untraced(w *world) { w.Sim.NoTrace() }
+
 // truth asks the simulator, not the tool.
 func (w *world) truth() error {
 	t := w.lab.Truth()
@@ -240,7 +244,7 @@ func TestEveryCrash(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := drivertest.EveryCrash(t, func(t testing.TB) rehearse.World {
-				w := open(t, tc.lab, tc.r, nil)
+				w := open(t, tc.lab, tc.r, untraced)
 				// Asked when a verb has come to its end: then nothing may be out of order.
 				w.Truth = func() error {
 					if bad := w.lab.Findings(); len(bad) > 0 {
@@ -265,7 +269,7 @@ func TestConform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.lab.Nodes = 2
-			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, nil).World }, stride(17))
+			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, untraced).World }, stride(17))
 		})
 	}
 }
