@@ -212,7 +212,7 @@ func TestPowerLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			nodes, last := st.world.Env.Inventory.Names(), st.lab.World.Commands()
-			for at := 1; at < last; at += stride(173) {
+			for at := 1; at < last; at += stride(419) {
 				node := nodes[at%len(nodes)]
 				st, s := begin(t, sc)
 				st.lab.World.Inject(sim.Fault{Kind: sim.NodeDown, Node: node, Command: at, For: 60e9})
