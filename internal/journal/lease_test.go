@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -575,3 +576,43 @@ func BenchmarkFence(b *testing.B) {
 		})
 	}
 }
+
+// TestAStatementNeedsTheLease: what goes over an open connection is fenced by
+// nothing but the lease, so a process that stood still sends no more of it
+// (docs/bugs.md B-083).
+func TestAStatementNeedsTheLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		set, _ := fakes("db1")
+		set["db1"] = dials{set["db1"]}
+		inv := inventory("db1")
+		l, err := Acquire(ctx, set, inv, operator("ann", 1), "apply", LeaseOptions{Clock: wait.Real{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.Hosts()["db1"].Dial(ctx, "tcp", "db1:5432")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("select 1")); err != nil {
+			t.Errorf("under the lease: %v", err)
+		}
+		time.Sleep(DefaultTTL) // nobody renewed
+		if _, err := c.Write([]byte("select pg_promote()")); !errors.Is(err, ErrLost) {
+			t.Errorf("behind the lease: %v", err)
+		}
+		if _, err := l.Hosts()["db1"].Dial(ctx, "tcp", "db1:5432"); !errors.Is(err, ErrLost) {
+			t.Errorf("a new connection behind the lease: %v", err)
+		}
+	})
+}
+
+// dials is a node whose server takes everything.
+type dials struct{ host.Host }
+
+func (dials) Dial(context.Context, string, string) (net.Conn, error) { return taking{}, nil }
+
+type taking struct{ net.Conn }
+
+func (taking) Write(b []byte) (int, error) { return len(b), nil }

@@ -7,12 +7,13 @@ import (
 )
 
 // Hooks are what a sim.Fault of kind Hook or HookAfter can do, by Fault.Do.
-func Hooks() []string { return []string{hookLag, hookKill, hookMove} }
+func Hooks() []string { return []string{hookLag, hookKill, MoveHook} }
 
 const (
-	hookLag  = "postgres: standby lags"            // the node's server replays nothing until it is mended
-	hookKill = "postgres: kill server"             // the node's server is killed
-	hookMove = "postgres: agent moves the primary" // an HA agent hands the role to the first standby that can take it
+	hookLag  = "postgres: standby lags" // the node's server replays nothing until it is mended
+	hookKill = "postgres: kill server"  // the node's server is killed
+	// MoveHook: an HA agent hands the role to the first standby that can take it.
+	MoveHook = "postgres: agent moves the primary"
 )
 
 func registerHooks(w *sim.World) {
@@ -30,7 +31,7 @@ func registerHooks(w *sim.World) {
 			m.Signal(m.Proc(n.pid), "KILL")
 		}
 	})
-	w.RegisterHook(hookMove, func(w *sim.World, _ *sim.Machine, _ []string) { roomOf(w).move(w) })
+	w.RegisterHook(MoveHook, func(w *sim.World, _ *sim.Machine, _ []string) { roomOf(w).move(w) })
 }
 
 // moved is what an HA agent has done, for the person who takes it back.
