@@ -275,6 +275,7 @@ var (
 	reOguid  = regexp.MustCompile(`(?i)^SP_SET_OGUID\s*\(\s*(\d+)\s*\)$`)
 	reAlter  = regexp.MustCompile(`(?i)^ALTER\s+DATABASE\s+(OPEN FORCE|OPEN|MOUNT|PRIMARY|STANDBY|NORMAL)$`)
 	reHuge   = regexp.MustCompile(`(?i)^CREATE\s+HUGE\s+TABLE\s+(\w+)`)
+	reTable  = regexp.MustCompile(`(?i)^CREATE\s+TABLE\s+(\w+)`)
 	rePath   = regexp.MustCompile(`(?i)^ALTER\s+TABLESPACE\s+MAIN\s+ADD\s+HUGE\s+PATH\s+'([^']+)'$`)
 )
 
@@ -319,6 +320,8 @@ func (d *session) run(stmt string) {
 		d.alter(strings.ToUpper(reAlter.FindStringSubmatch(stmt)[1]), sv, l)
 	case reHuge.MatchString(stmt):
 		d.createHuge(reHuge.FindStringSubmatch(stmt)[1], sv, l)
+	case reTable.MatchString(stmt):
+		d.createTable(sv, l)
 	case rePath.MatchString(stmt):
 		d.addHuge(rePath.FindStringSubmatch(stmt)[1], sv, l)
 	case strings.EqualFold(stmt, "STOP INSTANCE"), strings.EqualFold(stmt, "SHUTDOWN IMMEDIATE"):
@@ -383,6 +386,27 @@ func (d *session) alter(what string, sv *server, l *library) {
 	default:
 		l.Mode = what
 		r.save(w, s.Member, l)
+	}
+	d.done0(d.word("操作已执行", "executed successfully"))
+}
+
+// createTable changes the dictionary, whose encoding is another from 8.1.4.23
+// on: nodes of both kinds must not meet a change of it (DM-093).
+func (d *session) createTable(sv *server, l *library) {
+	if sv.State != "OPEN" || l.Mode == "STANDBY" {
+		d.fail(-6506, d.word("试图在只读事务中修改数据", "read only"))
+		return
+	}
+	for _, n := range d.r.nodes(d.s.Member) {
+		o := d.r.servers[n.Name]
+		if o == nil || ver(o.Release).less(vInfo5) == ver(sv.Release).less(vInfo5) {
+			continue
+		}
+		if (version{8, 1, 4, 109}).less(ver(later(o.Release, sv.Release))) {
+			d.fail(-7100, d.word("集群各节点版本不一致，禁止 DDL", "DDL is not allowed while nodes are of different versions"))
+			return
+		}
+		d.r.hurt("DM-093", d.s.Name, "DDL while %s runs beside %s: the dictionary is damaged", sv.Release, o.Release)
 	}
 	d.done0(d.word("操作已执行", "executed successfully"))
 }

@@ -217,6 +217,9 @@ func (h hand) r1(to string) (said string) {
 		}
 		if len(h.room().nodes(m)) > 1 && !h.is("archive not made valid") {
 			for _, p := range h.room().nodes("m1") {
+				if h.is("one primary node not told") && p.Seq > 0 {
+					continue
+				}
 				said += h.sql(p.Name, "SP_SET_ARCH_STATUS('"+target+"', 0)")
 			}
 		}
@@ -234,7 +237,11 @@ func (h hand) r1(to string) (said string) {
 			said += h.sql(h.room().nodes(m)[0].Name, "SELECT * FROM SYSOPENHISTORY")
 		}
 	}
-	for _, m := range h.room().members() {
+	members := h.room().members()
+	if h.is("upgraded standby first") {
+		slices.Reverse(members)
+	}
+	for _, m := range members {
 		h.stopMember(m)
 	}
 	if !h.is("mode status left") {
@@ -291,6 +298,21 @@ func TestRules(t *testing.T) {
 		broken func(*manual)
 		says   string // what a tool prints when the rule is broken
 	}{
+		"DM-001 a copy is put back whole":                     {rule: "DM-001", manual: manual{opts: Options{Topology: "single", Release: "8.1.1.14"}, to: "8.1.1.15", before: func(h hand) { h.l.PlaceOutside("m1", "/data2/TS1.DBF") }, how: thereAndBack}, slip: "file forgotten", says: "inconsistent"},
+		"DM-036 each node of a DSC primary names its target":  {rule: "", manual: manual{opts: dwdsc, to: "8.1.1.15", how: r1}, slip: "one primary node not told", says: "-2106"},
+		"DM-037 the open history tells who took part":         {rule: "", manual: manual{opts: dw, to: "8.1.1.15", how: r1}, slip: "primary first", says: "-2106"},
+		"DM-039 the upgraded primary stops first as well":     {rule: "DM-020", manual: manual{opts: dw, to: "8.1.1.15", how: r1}, slip: "upgraded standby first"},
+		"DM-062 the rollback segment asks for no equality":    {rule: "DM-072", manual: manual{opts: Options{Topology: "dw", Release: "8.1.1.15"}, to: "8.1.1.101", before: behind, how: simple}, broken: func(m *manual) { m.opts = Options{Topology: "dw-dsc", Release: "8.1.1.101"}; m.to = "8.1.1.171" }},
+		"DM-066 below the new redo log its rules come first":  {rule: "DM-032", manual: manual{opts: dw, to: "8.1.1.101", how: r1}, slip: "primary first", says: "-2106"},
+		"DM-071 all closed normally (page format)":            {rule: "DM-002", manual: manual{opts: Options{Topology: "dw", Release: "8.1.1.101"}, to: "8.1.1.171", how: simple}, slip: "primary killed", says: textOrigin},
+		"DM-082 each member gets a HUGE path of its own":      {rule: "DM-084", manual: manual{opts: Options{Topology: "dw", Release: "8.1.2.100"}, to: "8.1.2.101", how: offlineHuge, after: makeHuge}, slip: "primary alone"},
+		"DM-083 DM-087 MAIN of the primary before the backup": {rule: "DM-084", manual: manual{opts: dw, to: "8.1.2.101", how: r2, after: func(h hand) string { return swapRoles(h) + h.sql("db2", "CREATE HUGE TABLE H2 (C1 INT)") }}, slip: "backup before MAIN"},
+		"DM-093 no DDL while releases are mixed": {rule: "DM-093", manual: manual{opts: Options{Topology: "dsc", Release: "8.1.3.162"}, to: "8.1.4.80", how: oneNode}, broken: func(m *manual) {
+			m.after = func(h hand) string { h.wait(5 * time.Second); return h.sql("db2", "CREATE TABLE T1 (C1 INT)") }
+		}},
+		"DM-093 later releases refuse that DDL": {rule: "", manual: manual{opts: Options{Topology: "dsc", Release: "8.1.3.162"}, to: "8.1.4.110", how: oneNode}, broken: func(m *manual) {
+			m.after = func(h hand) string { h.wait(5 * time.Second); return h.sql("db2", "CREATE TABLE T1 (C1 INT)") }
+		}, says: "-7100"},
 		"DM-002 the primary is closed normally":                {rule: "DM-002", manual: manual{opts: dw, to: "8.1.1.15", how: r1}, slip: "primary killed", says: textOrigin},
 		"DM-003 old DM7 goes over 7.6.0.183":                   {rule: "DM-003", manual: manual{opts: Options{Topology: "single", Release: "7.1.6.5"}, to: "7.6.0.183", how: simple}, broken: func(m *manual) { m.to = "8.1.1.15" }, says: textOrigin},
 		"DM-004 no encrypted log of old DM7":                   {rule: "DM-004", manual: manual{opts: Options{Topology: "single", Release: "7.6.0.183", Origin: "7.1.5.125"}, to: "8.1.1.15", how: simple}, broken: func(m *manual) { m.opts.LogEncrypted = true }, says: textOrigin},
@@ -382,6 +404,9 @@ func r2(h hand, to string) (said string) {
 	}
 	said += h.sql("db1", "SP_SET_PARA_VALUE(1, 'ALTER_MODE_STATUS', 1)") + h.sql("db1", "ALTER DATABASE OPEN FORCE") + h.sql("db1", "SP_SET_PARA_VALUE(1, 'ALTER_MODE_STATUS', 0)")
 	h.stopMember("m1")
+	if to == "8.1.2.101" && !h.is("backup before MAIN") {
+		said += h.addHuge("db1")
+	}
 	rman := func(node, stmt string) {
 		said += h.run(node, "", "/opt/dmdbms/bin/dmrman", "CTLSTMT="+stmt, "USE_AP=2")
 	}
@@ -435,9 +460,23 @@ func hugeOnPrimary(h hand) string {
 // offlineHuge is the method of R5 by hand.
 func offlineHuge(h hand, to string) (said string) {
 	h.exit()
-	h.install(to, "db1")
-	said += h.run("db1", "", "/opt/dmdbms/bin/dmctlcvt", "TYPE=1", "SRC=/dm/data/DAMENG/dm.ctl", "DEST=/home/dmdba/ctl.txt")
-	text := h.run("db1", "", "cat", "/home/dmdba/ctl.txt")
+	h.install(to, h.room().order...)
+	for _, n := range h.room().order {
+		if n != "db1" && h.is("primary alone") {
+			continue
+		}
+		said += h.addHuge(n)
+	}
+	said += h.start(h.room().members()...)
+	h.each("DmWatcherService", "start")
+	h.wait(20 * time.Second)
+	return said
+}
+
+// addHuge gives MAIN of a node that is down its HUGE path.
+func (h hand) addHuge(node string) (said string) {
+	said += h.run(node, "", "/opt/dmdbms/bin/dmctlcvt", "TYPE=1", "SRC=/dm/data/DAMENG/dm.ctl", "DEST=/home/dmdba/ctl.txt")
+	text := h.run(node, "", "cat", "/home/dmdba/ctl.txt")
 	path, at := "/dm/data/DAMENG/HMAIN", "ts_name=MAIN"
 	if h.is("huge path of another") {
 		path = "/dm/data/DAMENG/ROLL.DBF"
@@ -448,9 +487,48 @@ func offlineHuge(h hand, to string) (said string) {
 	i := strings.Index(text, at)
 	j := i + strings.Index(text[i:], bar)
 	text = text[:j] + hugeBlock(path) + text[j:]
-	h.run("db1", text, "dd", "of=/home/dmdba/new.txt")
-	said += h.run("db1", "", "/opt/dmdbms/bin/dmctlcvt", "TYPE=2", "SRC=/home/dmdba/new.txt", "DEST=/dm/data/DAMENG/dm.ctl")
+	h.run(node, text, "dd", "of=/home/dmdba/new.txt")
+	return said + h.run(node, "", "/opt/dmdbms/bin/dmctlcvt", "TYPE=2", "SRC=/home/dmdba/new.txt", "DEST=/dm/data/DAMENG/dm.ctl")
+}
+
+// behind is a standby that never catches up.
+func behind(h hand) {
+	h.l.Lag("m2", true)
+	h.l.Write()
+}
+
+// thereAndBack upgrades a single node and puts its cold copy back.
+func thereAndBack(h hand, to string) string {
+	h.exit()
+	copies := map[string]string{"/dm/data/DAMENG": "/backup/DAMENG", "/data2/TS1.DBF": "/backup/TS1.DBF"}
+	for from, copied := range copies {
+		h.run("db1", "", "cp", "-a", from, copied)
+	}
+	h.install(to, "db1")
+	said := h.start("m1")
+	h.exit()
+	h.install(h.l.Opts.Release, "db1")
+	for from, copied := range copies {
+		if h.is("file forgotten") && from == "/data2/TS1.DBF" {
+			continue
+		}
+		h.run("db1", "", "rm", "-rf", from)
+		h.run("db1", "", "cp", "-a", copied, from)
+	}
 	return said + h.start("m1")
+}
+
+// swapRoles makes the standby the primary, as a switchover would.
+func swapRoles(h hand) string {
+	h.wait(10 * time.Second)
+	h.l.World.With(func() {
+		r := h.room()
+		a, b := r.lib(h.l.World, "m1"), r.lib(h.l.World, "m2")
+		a.Mode, b.Mode = b.Mode, a.Mode
+		r.save(h.l.World, "m1", a)
+		r.save(h.l.World, "m2", b)
+	})
+	return ""
 }
 
 func dcrAnew(h hand, to string) (said string) {
