@@ -190,7 +190,7 @@ func (s *site) askState(ctx context.Context, v *view) {
 	v.gen = V952
 	for i := range v.nodes {
 		n := &v.nodes[i]
-		n.Coor = n.tools["gcadmin"] != ""
+		n.Coor, n.Gcware = n.tools["gcadmin"] != "", n.tools["gcware"] != ""
 		s.Members[i] = n.member
 		if n.tools["gcware_services"] != "" {
 			v.gen = V953

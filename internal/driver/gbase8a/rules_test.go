@@ -483,6 +483,30 @@ func TestStatusIsAskedWithALimit(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForAMajorityThatIsStopped: gcadmin blocks without one, and the
+// processes show that there is none.
+func TestNobodyWaitsForAMajorityThatIsStopped(t *testing.T) {
+	t.Parallel()
+	o := open(t, v953, flushRequest, nil)
+	o.w.With(func() {
+		for _, n := range []string{"db2", "db3"} { // nobody revives it: the machine comes back without its services
+			o.w.Machine(n).PowerOff()
+			o.w.Machine(n).PowerOn()
+		}
+	})
+	began := o.w.Now()
+	obs, err := o.Driver.Observe(t.Context(), o.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := o.w.Now().Sub(began); took > 20*time.Second {
+		t.Errorf("observing took %s", took)
+	}
+	if n := obs.Node("db1"); !strings.Contains(n.Trouble, "a majority of gcware is down") {
+		t.Errorf("db1 is %+v", n)
+	}
+}
+
 func TestPlanRefuses(t *testing.T) {
 	t.Parallel()
 	with := func(bend func(*plan.Request)) plan.Request {

@@ -196,14 +196,14 @@ func sourced(c conf, cmd host.Cmd) host.Cmd {
 func (s *site) ask(ctx context.Context, node string, argv ...string) (host.Result, error) {
 	cmd := host.Read(argv...)
 	cmd.Timeout = s.conf(node).StatusWait
-	return s.within(ctx, cmd.Timeout, s.Hosts[node], sourced(s.conf(node), cmd))
+	return s.Hosts[node].Run(ctx, sourced(s.conf(node), cmd))
 }
 
 // do runs a tool that changes something.
 func (s *site) do(ctx context.Context, node string, timeout time.Duration, argv ...string) (host.Result, error) {
 	cmd := host.Change(argv...)
 	cmd.Timeout = timeout
-	return s.within(ctx, timeout, s.Hosts[node], sourced(s.conf(node), cmd))
+	return s.Hosts[node].Run(ctx, sourced(s.conf(node), cmd))
 }
 
 // SilentError is a status call that was not answered in time: a majority of
@@ -236,33 +236,44 @@ func silent(ctx context.Context, node string, wait time.Duration, argv []string,
 	return &SilentError{node, argv, wait, err}
 }
 
-// gcadmin runs a gcadmin command that only reads on one coordinator.
+// shortLimit is what a status call outside a wait gets at first.
+const shortLimit = 5 * time.Second
+
+// gcadmin runs a gcadmin command that only reads on one coordinator. One that
+// is silent for a while is given up at once where no majority of gcware runs:
+// it would block for its whole time. Otherwise it is asked again, with that.
 func (s *site) gcadmin(ctx context.Context, node string, args ...string) (string, error) {
-	argv, limit := append([]string{"gcadmin"}, args...), s.statusWait(node)
+	limit := s.statusWait(node)
+	if s.limit > 0 || limit <= shortLimit {
+		return s.gcadminWithin(ctx, limit, node, args)
+	}
+	out, err := s.gcadminWithin(ctx, shortLimit, node, args)
+	var quiet *SilentError
+	if !errors.As(err, &quiet) || s.noMajority(ctx) {
+		return out, err
+	}
+	return s.gcadminWithin(ctx, limit, node, args)
+}
+
+func (s *site) gcadminWithin(ctx context.Context, limit time.Duration, node string, args []string) (string, error) {
+	argv := append([]string{"gcadmin"}, args...)
 	cmd := host.Read(argv...)
 	cmd.Timeout = limit
-	res, err := s.within(ctx, limit, s.Hosts[node], sourced(s.conf(node), cmd))
+	res, err := s.Hosts[node].Run(ctx, sourced(s.conf(node), cmd))
 	return string(res.Stdout), silent(ctx, node, limit, argv, err)
 }
 
-// errSilent ends a status call whose time is over.
-var errSilent = errors.New("no answer in time")
-
-// within runs a status call that the run's own clock ends; the limit in the
-// command itself is the host's, on the machine's clock. In a serial run time
-// passes only inside commands, and the simulated room ends the call.
-func (s *site) within(ctx context.Context, limit time.Duration, h host.Host, cmd host.Cmd) (host.Result, error) {
-	if s.Serial {
-		return h.Run(ctx, cmd)
-	}
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	go func() {
-		if s.Clock.Sleep(ctx, limit) == nil {
-			end(errSilent)
+// noMajority: on half of the gcware nodes or more it is seen not to run. A node
+// that does not answer may run it.
+func (s *site) noMajority(ctx context.Context) bool {
+	all := s.gcware()
+	down := 0
+	for _, m := range all {
+		if up, err := s.gcwareUp(ctx, m); err == nil && !up {
+			down++
 		}
-	}()
-	return h.Run(ctx, cmd)
+	}
+	return down > 0 && 2*down >= len(all)
 }
 
 // anyGcadmin asks the coordinators one after another until one answers. After
@@ -389,7 +400,7 @@ func (s *site) sql(ctx context.Context, node, query string) (string, error) {
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 	cmd.Stdin = strings.NewReader(fmt.Sprintf("[client]\nuser=\"%s\"\npassword=\"%s\"\n", quote.Replace(c.DBUser), quote.Replace(password)))
 	cmd.Timeout = c.StatusWait
-	res, err := s.within(ctx, cmd.Timeout, s.Hosts[node], sourced(c, cmd))
+	res, err := s.Hosts[node].Run(ctx, sourced(c, cmd))
 	return string(res.Stdout), silent(ctx, node, c.StatusWait, []string{"gccli"}, err)
 }
 
