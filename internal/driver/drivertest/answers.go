@@ -19,7 +19,10 @@ import (
 // to, or only by hours of play: each guard needs one answer that it refuses.
 func Hear(env driver.Env, node, part string, edit func(said string) string) {
 	each(env, node, part, func(_ host.Cmd, res host.Result, err error) (host.Result, error) {
-		res.Stdout, res.Stderr = []byte(edit(string(res.Stdout))), []byte(edit(string(res.Stderr)))
+		res.Stdout = []byte(edit(string(res.Stdout)))
+		if len(res.Stderr) > 0 {
+			res.Stderr = []byte(edit(string(res.Stderr)))
+		}
 		return res, err
 	})
 }
