@@ -175,6 +175,28 @@ var curated = []entry{
 	{product: "postgres", rules: "I3", dir: "internal/driver/postgres", fn: "view.verifyRoles", how: never, at: "len(ps) != 1", says: "verify does not count the primaries"},
 	{product: "postgres", rules: "I7", dir: "internal/driver/postgres", fn: "view.verifyRoles", how: never, at: "names.relaxed(here).String() != names.String()", says: "verify does not look for the synchronous standbys"},
 	{product: "postgres", rules: "I6", dir: "internal/driver/postgres", fn: "view.verifyMovement", how: passes, says: "verify does not prove that standbys follow"},
+
+	// What Verify compares.
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "!n.Up || n.Trouble != nil", says: "verify lets a node pass that cannot be read"},
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "!n.SQL", says: "verify lets a server pass that does not answer"},
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "n.Installed.Commit != commit || n.Running.Commit != commit", says: "verify does not compare releases"},
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "!open && n.Software.Kernel > 0 && n.Working != n.Software.Kernel", says: "verify does not compare the working number"},
+	{product: "opengauss", rules: "I7", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "healthRank(n.health()) > healthRank(was.Health)", says: "verify does not compare health"},
+	{product: "opengauss", rules: "I3", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "len(ps) != 1", says: "verify does not count the primaries"},
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "streams < v.standbysOf(ps[0])", says: "verify does not count the standbys that stream"},
+	{product: "opengauss", rules: "I5", dir: "internal/driver/opengauss", fn: "seen.proveFrozen", how: never, at: "was != \"\" && s.Settings[name] != \"\" && was != s.Settings[name]", says: "verify does not compare the settings that the way back needs"},
+	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.proveSQL", how: passes, says: "verify does not read on the standbys what it wrote on the primary"},
+	{product: "mogdb", rules: "I7", dir: "internal/driver/mogdb", fn: "verifier.node", how: never, at: "!healthy", says: "verify does not look at health"},
+	{product: "mogdb", rules: "I7", dir: "internal/driver/mogdb", fn: "verifier.node", how: never, at: "was.Healthy && n.HA.Process != gaussdb.Running", says: "verify does not tell a server that fell"},
+	{product: "gbase8a", rules: "I6", dir: "internal/driver/gbase8a", fn: "releasesProven", how: never, at: "!n.Reachable", says: "verify lets a node pass that does not answer"},
+	{product: "gbase8a", rules: "I6", dir: "internal/driver/gbase8a", fn: "releasesProven", how: never, at: "n.Installed != p.To", says: "verify does not compare the installed release"},
+	{product: "gbase8a", rules: "I6", dir: "internal/driver/gbase8a", fn: "releasesProven", how: never, at: "n.Running != p.To", says: "verify does not compare the running release"},
+	{product: "gbase8a", rules: "I7", dir: "internal/driver/gbase8a", fn: "site.fallen", how: passes, says: "verify does not compare health"},
+	{product: "dameng", rules: "I6", dir: "internal/driver/dameng", fn: "verifyNode", how: never, at: "!n.Reachable", says: "verify lets a node pass that cannot be read"},
+	{product: "dameng", rules: "I6", dir: "internal/driver/dameng", fn: "verifyNode", how: never, at: "n.Running != p.To", says: "verify does not compare the running release"},
+	{product: "dameng", rules: "I6", dir: "internal/driver/dameng", fn: "verifyNode", how: never, at: "n.Installed != \"\" && n.Installed != p.To", says: "verify does not compare the installed release"},
+	{product: "dameng", rules: "I7", dir: "internal/driver/dameng", fn: "verifyNode", how: never, at: "healthOrder[n.Health] < healthOrder[healthOpen] || healthOrder[n.Health] < healthOrder[before.Health]", says: "verify does not compare health"},
+	{product: "dameng", rules: "I3", dir: "internal/driver/dameng", fn: "verifyNode", how: never, at: "before.Role != \"\" && n.Role != before.Role", says: "verify does not compare roles"},
 }
 
 // facts are rules that have nothing to remove, with the reason.
