@@ -237,6 +237,7 @@ func (stopAction) Do(ctx context.Context, t driver.Target) error {
 			}
 			return err
 		}
+		return r.rest(ctx, s)
 	}
 	return s.halt(ctx)
 }
@@ -344,7 +345,10 @@ func (startAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := r.abdicate(ctx, s); err != nil {
 		return err
 	}
-	return s.halt(ctx)
+	if r.planned() == s.Name || len(r.Sites) < 2 {
+		return s.halt(ctx)
+	}
+	return r.rest(ctx, s)
 }
 
 // catchCatalogue lets a node that was away while the catalogue went back

@@ -3,6 +3,7 @@ package opengauss
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
@@ -118,4 +119,31 @@ func doubtful(s, o *site) error {
 		Text: say.F("it is not made the primary: %s was, or may have been, the primary after it, and may hold writes that it lacks", "不会将其设为主库：%s 在其之后曾是（或可能曾是）主库，可能持有它缺少的写入", o.Name),
 		Next: say.F("compare pg_controldata and the server logs of both; start the one with the later writes with gs_ctl start -D %s -M primary, then: shiplift rollback",
 			"比较两个节点的 pg_controldata 与数据库日志；用 gs_ctl start -D %s -M primary 启动写入较新的节点，然后执行：shiplift rollback", s.Data)}
+}
+
+// rest stops a server that is a standby. Somebody's failover may have made it
+// the primary between the question and the stop: then it goes on as that at
+// once, and the step fails. Nobody else would know any more that it was it.
+func (r *room) rest(ctx context.Context, s *site) error {
+	if err := s.halt(ctx); err != nil || s.HasCM {
+		return err
+	}
+	ruled, err := s.ruled(ctx)
+	if err != nil || !ruled {
+		return err
+	}
+	if p, err := r.primary(ctx); err != nil || p != nil {
+		return err // what it noted is of an earlier reign
+	}
+	a, err := s.tool(ctx, 11*time.Minute, "gs_ctl", "start", "-D", s.Data, "-t", "600", "-M", "primary")
+	if err != nil {
+		return err
+	}
+	if st, err := s.Status(ctx, s.Data); err != nil || st.Process != gaussdb.Running {
+		if err == nil {
+			err = toolFailed(s, "gs_ctl start", a)
+		}
+		return err
+	}
+	return &say.Problem{Place: s.Name, Text: say.F("%s became the primary in the moment in which it was stopped: it goes on as the primary", "%s 在停止的瞬间成为主库：已继续作为主库运行", s.Name), Next: say.F("shiplift rollback", "shiplift rollback")}
 }

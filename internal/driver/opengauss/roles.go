@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,43 +88,64 @@ func (r *room) mustPrimary(ctx context.Context) (*site, error) {
 // revive starts the primary again when its machine went down in the middle of
 // the run and nobody else started it: a rollback must come to its end also when
 // the cluster is down (I5). It does so only when every node answers, none is
-// primary, and exactly one stopped server was the primary when it stopped:
-// the server itself writes its mode into postmaster.opts at every change.
+// primary or about to become it, and exactly one stopped server was the primary
+// when it stopped: the server itself writes its mode into postmaster.opts at
+// every change. It looks twice: somebody's failover has a moment in which the
+// old primary is down and the new one says nothing yet.
 func (r *room) revive(ctx context.Context) error {
+	was, err := r.fallen(ctx)
+	if err != nil || was == nil {
+		return err
+	}
+	if err := r.Clock.Sleep(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	if again, err := r.fallen(ctx); err != nil || again != was {
+		return err
+	}
+	report(r.Target)(say.F("%s was the primary and does not run: it is started again", "%s 是原主库但未运行：重新启动", was.Name))
+	role := "primary"
+	if len(r.Sites) == 1 {
+		role = ""
+	}
+	return r.startServer(ctx, was, role)
+}
+
+// changing are the states of a server whose role is about to change.
+var changing = []string{"Promoting", "Wait promoting", "Demoting"}
+
+// fallen is the stopped server that was the primary; nil while somebody else is
+// it, may be it, or becomes it.
+func (r *room) fallen(ctx context.Context) (*site, error) {
 	states, errs := r.states(ctx)
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	var was []*site
 	for i, h := range states {
 		switch {
 		case errs[i] != nil:
-			return nil //nolint:nilerr // it might be the primary: the wait that follows tells
-		case h.Process == gaussdb.Running && h.Primary():
-			return nil
+			return nil, nil //nolint:nilerr // it might be the primary: the wait that follows tells
+		case h.Process == gaussdb.Running && (h.Primary() || slices.Contains(changing, h.State)):
+			return nil, nil
 		case h.Process == gaussdb.Running || r.Sites[i].HasCM:
 			continue
 		}
 		o, err := r.Sites[i].opts(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if o.Value("-M") == "primary" || o.Program != "" && len(r.Sites) == 1 {
 			was = append(was, r.Sites[i])
 		}
 	}
-	if len(was) > 1 {
-		return doubtful(was[0], was[1])
+	switch len(was) {
+	case 0:
+		return nil, nil
+	case 1:
+		return was[0], nil
 	}
-	if len(was) != 1 {
-		return nil
-	}
-	report(r.Target)(say.F("%s was the primary and does not run: it is started again", "%s 是原主库但未运行：重新启动", was[0].Name))
-	role := "primary"
-	if len(r.Sites) == 1 {
-		role = ""
-	}
-	return r.startServer(ctx, was[0], role)
+	return nil, doubtful(was[0], was[1])
 }
 
 // comeUp starts a server that ran before the upgrade and is down now, with the
@@ -171,9 +193,12 @@ func (a switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.St
 	if err != nil {
 		return half(err)
 	}
-	// A switchover that is under way comes to an end within seconds: look until it has.
+	// A switchover that is under way comes to an end within seconds: look until it
+	// has. One that has not begun to show may still come: the request outlives the
+	// tool that made it, so the old primary must stay what it is for a while.
 	standing := driver.Half
-	spec := wait.Spec{What: say.F("the switchover has come to an end", "主备切换已结束"), Deadline: 30 * time.Second, Every: 500 * time.Millisecond}
+	stays := time.Time{}
+	spec := wait.Spec{What: say.F("the switchover has come to an end", "主备切换已结束"), Deadline: 45 * time.Second, Every: 500 * time.Millisecond}
 	_ = wait.For(ctx, r.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
 		standing = driver.Half
 		p, err := r.primary(ctx)
@@ -184,8 +209,12 @@ func (a switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.St
 		case to:
 			standing = driver.Applied
 		case from:
-			standing = driver.NotApplied
+			if standing = driver.NotApplied; stays.IsZero() {
+				stays = r.Clock.Now()
+			}
+			return wait.Look{Done: r.Clock.Now().Sub(stays) >= 15*time.Second}, nil
 		}
+		stays = time.Time{}
 		return wait.Look{Done: p != nil}, nil
 	})
 	if ctx.Err() != nil {

@@ -377,6 +377,12 @@ func link(w *sim.World, e sim.Event) {
 		in.srv.detail = "System id not matched"
 		return
 	}
+	if up.wal == in.wal && in.lsn > up.lsn && !up.primary() {
+		// A cascade that is ahead of another standby waits until that has come as far.
+		in.srv.detail = "Connecting"
+		in.srv.joining = w.After(time.Second, evLink, in.node, in.name)
+		return
+	}
 	if at, ok := holds(up.wal, up.lsn, in.wal); !ok || in.lsn > at {
 		in.srv.detail = "WAL segment removed"
 		s.truth.damage(w, "DIVERGED", in.node, "the data of "+in.name+" left the history of its primary")
