@@ -143,6 +143,8 @@ var cases = map[string]struct {
 	"upgrade V953 separate":    {lab.Config{Flavor: lab.V953, Separate: true, Coordinators: 2, DataNodes: 2, Gcware: 3, FlushRequired: true}, upgrade953},
 	"upgrade V953 instances":   {lab.Config{Flavor: lab.V953, PerMachine: 2, Coordinators: 4, DataNodes: 4, Gcware: 3, FlushRequired: true}, upgrade953},
 	"upgrade V952 separate":    {lab.Config{Flavor: lab.V952, Separate: true, Coordinators: 3, DataNodes: 2, FlushRequired: true}, upgrade952},
+	"flush V952 rc.local":      {lab.Config{Flavor: lab.V952, FlushRequired: true, Autostart: true}, flushRequest},
+	"upgrade V953 rc.local":    {lab.Config{Flavor: lab.V953, FlushRequired: true, Autostart: true}, upgrade953},
 	"upgrade V953 held by SQL": {v953, plan.Request{To: "9.5.3.28.12", Mode: "inplace", Options: map[string]string{"quiesce": "readonly"}}},
 	"upgrade V953 hold=none":   {v953, plan.Request{To: "9.5.3.28.12", Mode: "inplace", KeepOld: true, Options: map[string]string{"hold": "none"}}},
 }

@@ -38,6 +38,8 @@ type Config struct {
 	VCs        []string // names of the virtual clusters; none is the single, compatible mode
 	Licensed   bool     // the packages are of the License kind
 	Prefix     string   // "/opt/gbase" when empty
+	// Autostart: /etc/rc.local of every machine starts all services (spec section 5).
+	Autostart bool
 	// FlushRequired makes an upgrade fail whose gcware nodes hold no snapshot
 	// that is newer than the cluster's start [A: the real consequence is unknown].
 	FlushRequired bool
@@ -145,6 +147,7 @@ func (c *Cluster) Clone() sim.State {
 }
 
 const (
+	rcLocal  = "gbase8a rc.local"
 	stateKey = "gbase8a"
 	tool     = "gbase8a" // one simulated program; the image says which and whose
 	dbaUser  = "gbase"
@@ -289,6 +292,9 @@ func (c *Cluster) setUp(w *sim.World, n *Node) {
 		m.Install("/usr/bin/bash", tool+" bash", "root")
 		m.Write("/etc/os-release", "NAME=\"CentOS Linux\"\nVERSION=\"7 (Core)\"\nID=\"centos\"\nVERSION_ID=\"7\"\n", 0o644, "root")
 		m.Mkdir(c.Config.Prefix, 0o755, dbaUser)
+		if c.Config.Autostart {
+			m.AddService(sim.Service{Name: "rc-local", Kind: rcLocal, Enabled: true, Active: true})
+		}
 	}
 	c.installFiles(m, n)
 	c.writeProfiles(m, n)

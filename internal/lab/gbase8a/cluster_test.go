@@ -344,3 +344,19 @@ func TestMend(t *testing.T) {
 		t.Errorf("a run that ends mixed is not noticed: %v", err)
 	}
 }
+
+func TestRcLocalStartsEverything(t *testing.T) {
+	t.Parallel()
+	w := sim.New(1)
+	c := Install(w, Config{Flavor: V952, Autostart: true})
+	w.Machine("db2").PowerOff()
+	_ = w.Sleep(t.Context(), time.Minute)
+	w.Machine("db2").PowerOn()
+	if c.running(w, c.node("db2"), "gcware") != nil {
+		t.Error("rc.local was done before the machine was up")
+	}
+	_ = w.Sleep(t.Context(), 10*time.Second)
+	if err := c.Whole(w); err != nil {
+		t.Error(err)
+	}
+}

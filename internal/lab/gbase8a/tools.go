@@ -21,6 +21,7 @@ func register(w *sim.World) {
 	w.RegisterScript("true", func(*sim.Call) int { return 0 })
 	w.RegisterProc(tool, sim.ProcKind{Exit: exits})
 	w.RegisterProc(tool+" installer", sim.ProcKind{Exit: installExits})
+	w.RegisterService(rcLocal, sim.ServiceKind{Start: bootsUp, Stop: func(*sim.World, *sim.Machine, *sim.Service) error { return nil }})
 	w.Handle(evOpen, openEvent)
 	w.Handle(evFlushBegin, flushBegins)
 	w.Handle(evFlushEnd, flushEnds)
@@ -29,6 +30,17 @@ func register(w *sim.World) {
 	w.Handle(evQuit, quits)
 	w.Handle(evTrailing, trailingEnds)
 	w.Handle(evInstall, installEvent)
+}
+
+// bootsUp is rc.local: a while after the machine, all services are started.
+func bootsUp(w *sim.World, m *sim.Machine, _ *sim.Service) error {
+	c := Of(w)
+	for i := range c.Nodes {
+		if n := &c.Nodes[i]; n.Machine == m.Name() {
+			w.After(3*time.Second, evReviveAll, n.Name, nil)
+		}
+	}
+	return nil
 }
 
 // run is every program of the lab: its image says which one, and whose.
