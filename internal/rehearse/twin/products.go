@@ -49,16 +49,15 @@ func postgresTwin(s *sight) (*model, error) {
 	if err != nil {
 		return nil, err
 	}
+	base, err := pgsim.Start(o)
+	if err != nil {
+		return nil, cannot(s.plan, say.Same(err.Error()))
+	}
 	return &model{
-		open: func(seed uint64) (*site, error) {
-			o := o
-			o.Seed = seed
-			l, err := pgsim.Start(o)
-			if err != nil {
-				return nil, err
-			}
+		open: func(uint64) (*site, error) {
+			l := base.Of(base.World.Clone())
 			return &site{Interrupted: l.Interruption, World: rehearse.World{
-				Driver: postgres.New(), Request: plan.Request{Packages: []string{pkg}}, Truth: l.Truth, Mend: l.Mend, Sim: l.World,
+				Driver: postgres.New(), Request: plan.Request{Packages: []string{pkg}}, Truth: l.Truth, Mend: l.Mend, Sim: l.World, Secrets: []string{pgsim.Secret},
 				Env: driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true},
 			}}, nil
 		},

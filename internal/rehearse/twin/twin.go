@@ -31,6 +31,7 @@ type Twin struct {
 
 	driver driver.Driver
 	model  *model
+	drawn  *plan.Plan // the twin's own, which is the user's step for step
 }
 
 // Node is a node of the user's and the one that stands for it in the twin.
@@ -205,7 +206,7 @@ func (t *Twin) open(seed uint64) (*site, error) {
 		inv.Nodes = append(inv.Nodes, node)
 	}
 	s.Env.Inventory = &inv
-	s.Pause = Pause
+	s.Pause, s.Plan = Pause, t.drawn
 	packages := s.Request.Packages
 	s.Request = t.Plan.Request
 	s.Request.Packages = packages
@@ -260,6 +261,7 @@ func (t *Twin) compare(ctx context.Context) error {
 	if lines := t.differences(p.Steps); len(lines) > 0 {
 		return &DiffersError{lines}
 	}
+	t.drawn = p
 	return nil
 }
 
