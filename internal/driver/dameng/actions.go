@@ -325,7 +325,8 @@ func stopServerProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	case err != nil:
 		return driver.Unknown, err
 	case up == 0:
-		return driver.Applied, nil
+		begun, err := k.openingBegun(ctx)
+		return standing(err, begun == "")
 	case down == 0:
 		return driver.NotApplied, nil
 	}
@@ -335,24 +336,30 @@ func stopServerProbe(ctx context.Context, k *task) (driver.Standing, error) {
 // stopServerDo ends the database of a member normally. It never kills: an exit
 // that does not end is reported with what was seen (DM-044, DM-096).
 func stopServerDo(ctx context.Context, k *task) error {
-	if err := k.watchersAgain(ctx); err != nil {
+	begun, err := k.openingBegun(ctx)
+	if err != nil {
 		return err
 	}
-	if err := k.s.noWatchers(ctx); err != nil {
-		return err
-	}
-	if up, _, err := k.m.running(ctx); err != nil || up == 0 {
-		return err
-	}
-	if k.leavesOld() {
-		ready, err := k.readyToLeave(ctx)
-		if err != nil {
+	if begun == "" {
+		if err := k.s.noWatchers(ctx); err != nil {
 			return err
 		}
-		if !ready {
-			if err := k.openOnceMore(ctx); err != nil {
+		if up, _, err := k.m.running(ctx); err != nil || up == 0 {
+			return err
+		}
+		if k.leavesOld() {
+			ready, err := k.readyToLeave(ctx)
+			if err != nil {
 				return err
 			}
+			if !ready {
+				begun = opening
+			}
+		}
+	}
+	if begun != "" {
+		if err := k.openOnceMore(ctx, begun); err != nil {
+			return err
 		}
 	}
 	return k.m.stop(ctx, k.report)
@@ -411,6 +418,9 @@ func (m *member) hangs(ctx context.Context, cause error) error {
 
 // stopServerUndo starts the member again with whatever software is in place.
 func stopServerUndo(ctx context.Context, k *task) error {
+	if err := k.n.change(ctx, "rm", "-f", k.openingMark()); err != nil {
+		return err
+	}
 	var was serverBefore
 	if err := k.memo(&was); err != nil || !was.Up && !k.wellBefore(k.n) {
 		return err

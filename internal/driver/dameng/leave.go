@@ -2,6 +2,8 @@ package dameng
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/release"
@@ -61,25 +63,69 @@ func (k *task) mustBeEqual() bool {
 	return DutiesOf(k.s.topology, strings.Split(k.arg("epochs"), ",")).Consistent && !strings.HasPrefix(k.arg("runbook"), R2)
 }
 
+// What the mark of openOnceMore says: how far it has come.
+const (
+	opening = "opening"
+	leaving = "leaving"
+)
+
+func (k *task) openingMark() string { return k.markOf(k.n, "opening-once-more") }
+
+// openingBegun tells how far an earlier openOnceMore of this step has come, also
+// that of a tool that died in it; empty when there was none.
+func (k *task) openingBegun(ctx context.Context) (string, error) {
+	text, err := k.n.read(ctx, k.openingMark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(text), err
+}
+
 // openOnceMore lets Data Watch open everything again with the old software, and
 // goes through the exit up to this step: a database in MOUNT must not be closed
 // for a new format, and only the watchers bring it back.
-func (k *task) openOnceMore(ctx context.Context) error {
+func (k *task) openOnceMore(ctx context.Context, begun string) error {
 	if !k.s.topology.watched() {
 		return problem(k.m.name, say.F("it is not OPEN; every database must be OPEN before it is closed for the upgrade (DM-060, DM-070)", "尚未 OPEN；为升级而关闭之前，所有数据库必须为 OPEN（DM-060、DM-070）"),
 			say.F("open it, then shiplift resume", "请打开数据库，然后 shiplift resume"))
 	}
+	if begun == opening {
+		if err := k.openAll(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range nodesOf(k.upwards()...) {
+		if err := n.stopUnit(ctx, "dmwatcher", n.set["watcher_service"]); err != nil {
+			return err
+		}
+	}
+	if k.m != k.primary() { // the primary first, as in any exit (DM-020)
+		if err := k.primary().stop(ctx, k.report); err != nil {
+			return err
+		}
+		for _, m := range k.s.members {
+			if m == k.m || m == k.primary() {
+				continue
+			}
+			if err := m.stop(ctx, k.report); err != nil {
+				return err
+			}
+		}
+	}
+	return k.n.change(ctx, "rm", "-f", k.openingMark())
+}
+
+func (k *task) openAll(ctx context.Context) error {
 	k.report(say.F("not every database is OPEN: Data Watch opens them once more before the exit", "有数据库未 OPEN：停机前由守护系统重新打开"))
-	if err := k.setMark(ctx, k.n, k.openingMark(), ""); err != nil {
+	if err := k.setMark(ctx, k.n, k.openingMark(), opening); err != nil {
 		return err
 	}
-	order := k.upwards()
-	for _, m := range order {
+	for _, m := range k.upwards() {
 		if err := m.start(ctx, k.from(), "", k.report); err != nil {
 			return err
 		}
 	}
-	for _, n := range nodesOf(order...) {
+	for _, n := range nodesOf(k.upwards()...) {
 		if err := n.startUnit(ctx, n.set["watcher_service"]); err != nil {
 			return err
 		}
@@ -93,24 +139,7 @@ func (k *task) openOnceMore(ctx context.Context) error {
 	if err := k.equalAgain(ctx); err != nil {
 		return err
 	}
-	if err := k.watchersAgain(ctx); err != nil {
-		return err
-	}
-	if k.m == k.primary() {
-		return nil
-	}
-	if err := k.primary().stop(ctx, k.report); err != nil { // first, as in any exit (DM-020)
-		return err
-	}
-	for _, m := range k.s.members {
-		if m == k.m || m == k.primary() {
-			continue
-		}
-		if err := m.stop(ctx, k.report); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.setMark(ctx, k.n, k.openingMark(), leaving)
 }
 
 // equalAgain waits for the standbys where the exit needs them equal (DM-022, DM-072).
@@ -140,21 +169,4 @@ func (k *task) upwards() []*member {
 		}
 	}
 	return append(out, k.primary())
-}
-
-func (k *task) openingMark() string { return k.markOf(k.n, "opening-once-more") }
-
-// watchersAgain stops the watchers that openOnceMore has started, also those of
-// a tool that died in the middle of it: standbys' first.
-func (k *task) watchersAgain(ctx context.Context) error {
-	there, err := k.n.exists(ctx, k.openingMark())
-	if err != nil || !there {
-		return err
-	}
-	for _, n := range nodesOf(k.upwards()...) {
-		if err := n.stopUnit(ctx, "dmwatcher", n.set["watcher_service"]); err != nil {
-			return err
-		}
-	}
-	return k.n.change(ctx, "rm", "-f", k.openingMark())
 }

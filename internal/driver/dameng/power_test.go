@@ -159,6 +159,42 @@ func TestADatabaseThatIsNotOpenIsOpenedBeforeItIsClosed(t *testing.T) {
 	}
 }
 
+// The same with the tool killed while everything is opened once more.
+func TestDeathWhileEverythingIsOpenedOnceMore(t *testing.T) {
+	t.Parallel()
+	for _, node := range []string{"1", "2", "3"} {
+		t.Run("db"+node, func(t *testing.T) {
+			t.Parallel()
+			sc := scenes["DW, redo log to page format"]
+			unit, points := "DmServiceGRP1_RT_0"+node, 0
+			for at := 0; at == 0 || at <= points; at += stride(97) {
+				st, s := dark(t, sc, "db"+node, "stop "+unit)
+				st.sh(t, "db"+node, "systemctl", "start", unit)
+				d := &rehearse.Death{At: at, After: at%2 == 0}
+				if _, err := s.Work(t.Context(), "resume", d); err != nil && !errors.Is(err, rehearse.ErrDead) {
+					t.Fatal(err)
+				}
+				if at == 0 {
+					points = d.Count() / 2 // behind that lies the upgrade itself
+				}
+				if s.Final() != "" {
+					continue
+				}
+				if at%3 == 0 && !crossed(s) {
+					rollBack(t, st, s, sc.opts.Release)
+					continue
+				}
+				if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+					t.Fatalf("killed at point %d: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
+				}
+				if err := st.upgraded(sc.to); err != nil {
+					t.Fatalf("killed at point %d: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
+				}
+			}
+		})
+	}
+}
+
 // A standby whose link is cut keeps its server while the others go back. When it
 // answers again the primary serves: it is stopped only once nothing is sent to it (DM-020).
 func TestAStandbyThatComesBackLateIsNotMissed(t *testing.T) {
