@@ -41,7 +41,7 @@ func (a *app) verifyVerb() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if t == nil {
+		if t == nil && watch == 0 {
 			return &say.Problem{
 				Place: r.inv.Cluster, Text: say.F("there is no run whose result could be verified", "没有可验证结果的执行"),
 				Next: say.Same(a.command("check")),
@@ -63,20 +63,29 @@ func (a *app) verifyVerb() *cobra.Command {
 }
 
 // verified are the findings of a look at the result, and of a watch over it.
+// Before any run, t is nil and there is only the watch: what the upgrade is to mend.
 func (a *app) verified(ctx context.Context, r *room, t *run.Trail, o *driver.Observation, watch time.Duration) ([]check.Finding, error) {
 	w, watches := r.driver.(watcher)
 	if watch > 0 && !watches {
 		return nil, usage("--watch", say.F("driver %s has nothing to watch", "驱动 %s 没有需要持续观察的内容", r.driver.Name()), say.Same(a.command("verify")))
 	}
 	var findings []check.Finding
+	var p *plan.Plan
+	if t != nil {
+		p = t.Plan
+	}
 	var err error
-	if t.Back {
-		findings = run.BackFindings(t.Plan, o)
-	} else if findings, err = r.driver.Verify(ctx, r.env, t.Plan); err != nil {
-		return nil, err
+	switch {
+	case t == nil:
+	case t.Back:
+		findings = run.BackFindings(p, o)
+	default:
+		if findings, err = r.driver.Verify(ctx, r.env, p); err != nil {
+			return nil, err
+		}
 	}
 	if watch > 0 {
-		seen, err := w.Watch(ctx, r.env, t.Plan, watch)
+		seen, err := w.Watch(ctx, r.env, p, watch)
 		if err != nil {
 			return nil, err
 		}

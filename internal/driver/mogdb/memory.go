@@ -108,6 +108,10 @@ func usualLimits() limits {
 // behind a restart proves nothing, so a session's first minutes do not count.
 func (l limits) judge(s series) measure {
 	start := sessionStart(s.ID)
+	// The id is of the database's clock: no session began after it was first seen.
+	if len(s.Samples) > 0 && start.After(s.Samples[0].At) {
+		start = s.Samples[0].At
+	}
 	var used []sample
 	for _, x := range s.Samples {
 		if start.IsZero() || !x.At.Before(start.Add(l.WarmUp)) {

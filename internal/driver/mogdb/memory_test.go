@@ -3,6 +3,7 @@ package mogdb
 import (
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,7 @@ func TestJudge(t *testing.T) {
 		"growing in the session's first time": {makeSeries(45, func(i int) int64 { return 8<<20 + int64(min(i, 9))<<20 }), unclear},
 		"between the limits":                  {makeSeries(120, func(i int) int64 { return 8<<20 + int64(i)*(32<<10)/60 }), unclear},
 		"little log":                          {withoutLog(makeSeries(120, func(i int) int64 { return 8 << 20 })), unclear},
+		"a database whose clock is ahead":     {ahead(makeSeries(120, func(i int) int64 { return 8<<20 + int64(i)*(1<<20)/60 })), growing},
 		"no sample":                           {series{ID: "1700000000.1"}, unclear},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +79,11 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+func ahead(s series) series {
+	s.ID = strconv.FormatInt(s.Samples[0].At.Add(24*time.Hour).Unix(), 10) + ".1"
+	return s
 }
 
 func withoutLog(s series) series {
