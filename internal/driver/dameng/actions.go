@@ -533,6 +533,9 @@ func startServerDo(ctx context.Context, k *task) error {
 			return err
 		}
 	}
+	if err := k.noOldArchives(ctx); err != nil {
+		return err
+	}
 	if err := k.touched(ctx); err != nil {
 		return err
 	}

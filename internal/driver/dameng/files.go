@@ -324,6 +324,35 @@ func (n *node) moveAll(ctx context.Context, from, to string, only ...string) err
 	return nil
 }
 
+// noOldArchives sees before the first start with the new software that nobody
+// has laid an archive back: old and new ones in one directory look like a broken
+// chain to whoever returns later (DM-023).
+func (k *task) noOldArchives(ctx context.Context) error {
+	if !DutiesOf(k.s.topology, strings.Split(k.arg("epochs"), ",")).MoveArchives {
+		return nil
+	}
+	if begun, err := k.m.first().exists(ctx, k.mark()); err != nil || begun {
+		return err
+	}
+	for _, n := range k.m.nodes {
+		dirs, err := n.archiveDirs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, dir := range dirs {
+			files, err := n.list(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if len(files) > 0 {
+				return problem(n.name, say.F("old archives lie in %s again: %s (DM-023)", "%s 中又出现旧归档：%s（DM-023）", dir, strings.Join(files, " ")),
+					say.F("move them to %s, then shiplift resume", "请移到 %s，然后 shiplift resume", k.aside(dir)))
+			}
+		}
+	}
+	return nil
+}
+
 // archivesUndo brings the old archives back. What the new software wrote in the
 // meantime must not lie among them: the chain would look broken (DM-023).
 func archivesUndo(ctx context.Context, k *task) error {

@@ -22,7 +22,6 @@ var optionNames = map[string][]string{
 	"huge-tables":   {"yes", "no"},               // whether HUGE tables exist
 	"huge-accepted": {"yes"},                     // their loss is accepted (DM-081)
 	"log-encrypted": {"yes", "no"},
-	"archives":      {"move", "leave"},
 	"origin":        nil,
 	"bridge":        nil,
 	"release":       nil, // of repair-exit: what the library ran last

@@ -105,3 +105,55 @@ func TestGoldenPlans(t *testing.T) {
 		})
 	}
 }
+
+// kinds are the kinds of steps in a scene's plan.
+func kinds(t *testing.T, sc scene) map[string]int {
+	t.Helper()
+	st := sc.open(t)
+	o, err := st.world.Driver.Observe(t.Context(), st.world.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := driver.Make(st.world.Driver, st.world.Env.Inventory, o, st.world.Request, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]int{}
+	for _, s := range p.Steps {
+		out[s.Kind]++
+	}
+	return out
+}
+
+// TestPlansHoldWhatARuleWants names steps that a rule wants or forbids.
+func TestPlansHoldWhatARuleWants(t *testing.T) {
+	t.Parallel()
+	skip := scenes["DW, HUGE path"]
+	skip.options = map[string]string{"huge-tables": "no", "huge": "skip"}
+	tests := map[string]struct {
+		sc   scene
+		kind string
+		want int
+	}{
+		"DM-027: Data Watch of DSC keeps its DCR disks for the redo log": {scenes["DW-DSC, redo log"], "init-dcr", 0},
+		"DM-090: DM7 to DM8 on a DSC makes them anew":                    {scenes["DSC, from DM7"], "init-dcr", 1},
+		"DM-091: so do ASM disks below 4100":                             {scenes["DSC, ASM disks"], "init-dcr", 1},
+		"DM-080: the HUGE path may be left for later":                    {skip, "huge", 0},
+		"DM-082: each member gets it by itself":                          {scenes["DW, HUGE path"], "huge", 2},
+		"DM-062: the rollback segment waits for no equality":             {scenes["DW, rollback segment"], "wait-equal", 0},
+		"DM-071: nor does the page format without DSC":                   {scenes["DW, page format"], "wait-equal", 0},
+		"DM-072: with DSC it does":                                       {scenes["DW-DSC, page format"], "wait-equal", 1},
+		"DM-022: and so does the redo log":                               {scenes["DW, redo log"], "wait-equal", 2},
+		"DM-008: no format, nothing is copied or moved":                  {scenes["DW, no format"], "cold-copy", 0},
+		"DM-003: old DM7 is copied twice":                                {scenes["single, old DM7 in two hops"], "cold-copy", 2},
+		"DM-093: no DDL is a gate of a rolling upgrade":                  {scenes["DSC, rolling"], plan.GateKind, 2},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := kinds(t, tc.sc)[tc.kind]; got != tc.want {
+				t.Errorf("%d steps %q, want %d", got, tc.kind, tc.want)
+			}
+		})
+	}
+}

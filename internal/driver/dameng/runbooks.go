@@ -92,7 +92,7 @@ func (b *builder) stopAll() {
 			return say.F("Prove that %s was closed normally by %s", "证明 %s 由 %s 正常退出", m.name, b.h.From)
 		}))...)
 	}
-	if b.duties.MoveArchives && b.r.Options["archives"] != "leave" {
+	if b.duties.MoveArchives {
 		b.stage(b.each(b.d.site.nodes, "move-archives", "move-archives", "DM-023", func(n *node) say.Text {
 			return say.F("Move the archives of %s out of their directories", "把 %s 的归档移出归档目录", n.name)
 		})...)

@@ -166,6 +166,35 @@ func TestAMonitorStartedEarlyStopsTheRun(t *testing.T) {
 	says(t, work(t, s, "resume"), "open-primary", "DM-026")
 }
 
+func TestAnOldArchiveLeftBehindStopsTheFirstStart(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"DW, redo log to page format", "single, three formats", "DSC, redo log"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sc := scenes[name]
+			st, s := begin(t, sc)
+			s.World.Accept = nil
+			if out := work(t, s, "apply"); out.Gate != "point-of-no-return" {
+				t.Fatalf("gate %q", out.Gate)
+			}
+			m := st.lab.World.Machine("db1")
+			m.Write("/dm/data/DAMENG/arch/OLD.log", "fmt=old\n", 0o640, "dmdba")
+			s.World.Accept = []string{"point-of-no-return"}
+			out := work(t, s, "resume")
+			if !strings.Contains(out.Why.EN, "DM-023") || !strings.Contains(out.Why.EN, "OLD.log") {
+				t.Fatalf("ended %s at %q: %s", out.State, out.Step, out.Why.EN)
+			}
+			st.sh(t, "db1", "rm", "-f", "/dm/data/DAMENG/arch/OLD.log")
+			if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+			}
+			if err := st.upgraded(sc.to); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 func TestAStopThatDoesNotEndIsReportedAndNothingIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"DW, redo log", "DSC, redo log"} {
