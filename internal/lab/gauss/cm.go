@@ -175,6 +175,7 @@ func (s *state) revive(w *sim.World, in *instance) {
 	if in.static == 'C' {
 		role = "cascade_standby"
 	}
+	before := in.wal
 	if s.primaryOf() == nil {
 		best := s.best(w, in)
 		switch {
@@ -182,6 +183,7 @@ func (s *state) revive(w *sim.World, in *instance) {
 			role = "primary"
 		case s.cm.leader != "" && best.standby():
 			s.crown(w, best, "")
+			best.wal.elected = true // the branch is new: nobody else holds it yet
 		}
 	}
 	args := []string{"-D", in.data, "-M", role}
@@ -191,6 +193,41 @@ func (s *state) revive(w *sim.World, in *instance) {
 	if err := s.start(w, in, m.Real(s.opts.App()), args, s.opts.User, nil); err != nil {
 		s.cmNotice(w, in)
 	}
+	if in.wal != before {
+		in.wal.elected = true
+	}
+}
+
+// elected says whether a reign that was chosen in a failover lies between a
+// primary's history and one that left it.
+func elected(h, other *wal) bool {
+	for ; h != nil; h = h.parent {
+		if h.elected {
+			return true
+		}
+		for o := other; o != nil; o = o.parent {
+			if o == h {
+				return false
+			}
+		}
+	}
+	return false
+}
+
+// rebuild is the event in which the cluster manager has copied a standby anew
+// from its primary (cm_agent does so when a standby needs repair).
+func rebuild(w *sim.World, e sim.Event) {
+	s := stateOf(w)
+	s.settle(w)
+	in := s.inst(e.Arg.(string))
+	if in == nil || !in.standby() || in.srv.joining != e.Seq {
+		return
+	}
+	in.srv.joining = 0
+	if up := s.upstream(w, in); up != nil && s.cmMay(w, in) {
+		in.wal, in.lsn, in.cat, in.rows = up.wal, up.lsn, up.cat, up.rows
+	}
+	s.relink(w)
 }
 
 func (s *state) primaryOf() *instance {

@@ -389,6 +389,7 @@ func register(w *sim.World) {
 	w.Handle(evThaw, thaw)
 	w.Handle(evCount, count)
 	w.Handle(evCM, cmAct)
+	w.Handle(evRebuild, rebuild)
 	w.Handle(evMogHA, moghaAct)
 	for name, fn := range hooks {
 		w.RegisterHook(name, fn)
@@ -427,6 +428,7 @@ var hooks = map[string]func(*sim.World, *sim.Machine, []string){
 		kill(w, old)
 		if best != old && best.standby() {
 			s.crown(w, best, old.name)
+			best.wal.elected = true // the branch is new: nobody else holds it yet
 		}
 	},
 	"switchover never": func(w *sim.World, _ *sim.Machine, _ []string) { stateOf(w).fault = switchFault{Kind: "timeoutNever"} },

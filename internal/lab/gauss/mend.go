@@ -14,7 +14,8 @@ import (
 // no cluster manager or MogHA does it: in the mode that the server itself noted
 // last, but as a standby where somebody else is the primary by now. Of several
 // that were the primary it is the one that fell last: it reigned after the
-// others. What was stopped in order stays stopped.
+// others. What was stopped in order stays stopped; a standby that left its
+// primary's history is copied anew.
 func (l *Lab) Mend() error {
 	if l.Options.CM || l.Options.MogHA {
 		return nil
@@ -52,6 +53,31 @@ func (l *Lab) Mend() error {
 		}
 		if _, err := l.World.Machine(f.node).Run(context.Background(), host.Sourced(l.Options.Profile(), host.Change(argv...))); err != nil {
 			return fmt.Errorf("a person starts %s: %w", f.node, err)
+		}
+	}
+	return l.copyAnew()
+}
+
+// copyAnew builds the standbys that cannot follow any more, those that feed others first.
+func (l *Lab) copyAnew() error {
+	if err := l.World.Sleep(context.Background(), 5*time.Second); err != nil {
+		return err
+	}
+	for _, role := range []string{roleStandby, roleCascade} {
+		var lost []*instance
+		l.World.With(func() {
+			for _, in := range stateOf(l.World).insts {
+				if in.srv != nil && in.srv.role == role && in.srv.detail == "WAL segment removed" && l.World.Machine(in.node).Connected() {
+					lost = append(lost, in)
+				}
+			}
+		})
+		for _, in := range lost {
+			mode := map[string]string{roleStandby: "standby", roleCascade: "cascade_standby"}[role]
+			build := host.Sourced(l.Options.Profile(), host.Change("gs_ctl", "build", "-D", in.data, "-b", "full", "-M", mode))
+			if _, err := l.World.Machine(in.node).Run(context.Background(), build); err != nil {
+				return fmt.Errorf("a person builds %s anew: %w", in.node, err)
+			}
 		}
 	}
 	return nil

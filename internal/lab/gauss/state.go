@@ -55,9 +55,10 @@ func (s *state) Clone() sim.State {
 
 // wal is one reign of a primary: where its history left its parent's.
 type wal struct {
-	id     int
-	parent *wal
-	from   uint64
+	id      int
+	parent  *wal
+	from    uint64
+	elected bool // the cluster manager, or somebody else by a failover, chose who reigns
 }
 
 // holds says up to where a history that stands at (h, at) contains branch b.
@@ -385,6 +386,13 @@ func link(w *sim.World, e sim.Event) {
 	}
 	if at, ok := holds(up.wal, up.lsn, in.wal); !ok || in.lsn > at {
 		in.srv.detail = "WAL segment removed"
+		if elected(up.wal, in.wal) { // not the tool's fault; a cluster manager mends it, otherwise a person
+			if !s.opts.CM {
+				return
+			}
+			in.srv.joining = w.After(30*time.Second, evRebuild, in.node, in.name)
+			return
+		}
 		s.truth.damage(w, "DIVERGED", in.node, "the data of "+in.name+" left the history of its primary")
 		return
 	}
@@ -406,6 +414,7 @@ const (
 	evPromote = "gauss: promote"
 	evSync    = "gauss: settings reach the standbys"
 	evCount   = "gauss: two nodes are down for long"
+	evRebuild = "gauss: cluster manager rebuilds a standby"
 	evThaw    = "gauss: hung primary goes on"
 	evCM      = "gauss: cluster manager acts"
 	evMogHA   = "gauss: mogha acts"
