@@ -98,3 +98,28 @@ func Refuses(t testing.TB, err error, part string) {
 		t.Errorf("got %v, want a refusal with …%s…", err, part)
 	}
 }
+
+// ProvenAgain wants the probe of every step that only reads to say "not
+// applied": what held before a crash is proven once more, never believed (I2).
+func ProvenAgain(t testing.TB, d driver.Driver, env driver.Env, p *plan.Plan) {
+	t.Helper()
+	proofs := 0
+	for _, s := range p.Steps {
+		if s.Class != plan.ReadOnly || s.Kind == plan.VerifyKind || s.Gate != nil {
+			continue
+		}
+		a, ok := d.Action(s.Kind)
+		if !ok {
+			t.Errorf("no action %s", s.Kind)
+			continue
+		}
+		proofs++
+		target := driver.Target{Env: env, Plan: p, Step: s, MemoOf: func(string) driver.Memo { return nil }}
+		if got, err := a.Probe(t.Context(), target); err == nil && got != driver.NotApplied {
+			t.Errorf("the probe of %s says %q: what it proves would not be proven again", s.ID, got)
+		}
+	}
+	if proofs == 0 {
+		t.Error("the plan has no step that only reads")
+	}
+}

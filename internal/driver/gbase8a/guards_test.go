@@ -2,6 +2,10 @@ package gbase8a
 
 import (
 	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +15,8 @@ import (
 	lab "github.com/shiplift/shiplift/internal/lab/gbase8a"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
+	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
 )
 
 // seen is a cluster that is well, and what was observed of it.
@@ -62,6 +68,12 @@ func TestChecksNotice(t *testing.T) {
 			drivertest.Hear(env, "db2", "date +%s", func(string) string { return "99999999999\n" })
 		}, "gbase8a-clock", "U0", check.Warn},
 		"a node has no whole snapshot": {flushes, func(env driver.Env, _ *view) { drivertest.Hear(env, "db2", "find", func(string) string { return "" }) }, "gbase8a-snapshots", "F2", check.Warn},
+		"the directory holds what nobody knows": {flushes, func(env driver.Env, _ *view) {
+			drivertest.Hear(env, "db2", "find", func(s string) string { return s + "f 1 1700000000.0 core.4711\n" })
+		}, "gbase8a-snapshots", "G01", check.Warn},
+		"df says nothing": {upgrade, func(env driver.Env, _ *view) {
+			drivertest.Hear(env, "db1", "df -P", func(string) string { return "?\n" })
+		}, "gbase8a-room", "", check.Block},
 		"the machine is of another kind": {upgrade, func(env driver.Env, _ *view) {
 			drivertest.Hear(env, "db2", "uname -m", func(string) string { return "aarch64\n" })
 		}, "gbase8a-package", "G26", check.Block},
@@ -78,7 +90,7 @@ func TestChecksNotice(t *testing.T) {
 			tc.bend(env, v)
 			fs := check.Run(t.Context(), Driver{}.Checks(env, o, r), nil)
 			for _, f := range fs {
-				if f.ID == tc.id && f.Rule == tc.rule && f.Severity == tc.sev {
+				if f.ID == tc.id && (f.Rule == tc.rule || tc.rule == "") && f.Severity == tc.sev {
 					return
 				}
 			}
@@ -175,4 +187,108 @@ func TestStepsRefuse(t *testing.T) {
 		}
 		t.Errorf("%+v", fs)
 	})
+}
+
+// TestWaitsEnd lets a tool do nothing and claim success: the step waits for the
+// effect, and says in the end what it waited for (I9).
+func TestWaitsEnd(t *testing.T) {
+	t.Parallel()
+	at := func(t *testing.T, r plan.Request, part string) (*site, driver.Target) {
+		t.Helper()
+		env, _, o, r := seen(t, r)
+		drivertest.HearNothing(env, "", part)
+		target := driver.Target{Env: env, Plan: &plan.Plan{Request: r, Facts: o.Facts}, Step: plan.Step{ID: "cluster/x", Node: "db1"}}
+		s, err := siteOf(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, target
+	}
+	t.Run("a mode that does not change", func(t *testing.T) {
+		t.Parallel()
+		_, target := at(t, upgrade, "switchmode")
+		drivertest.Refuses(t, switchMode{}.to(t.Context(), target, "readonly"), "every virtual cluster is READONLY")
+	})
+	t.Run("services that do not start", func(t *testing.T) {
+		t.Parallel()
+		s, _ := at(t, upgrade, "all start")
+		m := s.Members[0]
+		if err := s.stopMember(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		drivertest.Refuses(t, s.startAll(t.Context(), "gcluster_services", m, []string{"gbased"}), "all services of "+m.Name+" run")
+	})
+}
+
+// TestANodeBehindTheClustersNewestIsNotDone: its own snapshot is newer than its
+// baseline and older than what another node had before (G13).
+func TestANodeBehindTheClustersNewestIsNotDone(t *testing.T) {
+	t.Parallel()
+	env, _, o, r := seen(t, flushes)
+	s, err := siteOf(driver.Target{Env: env, Plan: &plan.Plan{Request: r, Facts: o.Facts}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, dirs := flushMemo{Newest: map[string]Snapshot{}}, map[string]SnapshotDir{}
+	for i, m := range s.gcware() {
+		base.Newest[m.Name] = Snapshot{Term: 2, Index: uint64(100 * (i + 1))}
+		dirs[m.Name] = SnapshotDir{Complete: []Snapshot{{Term: 2, Index: 1000}}}
+	}
+	first := s.gcware()[0].Name
+	dirs[first] = SnapshotDir{Complete: []Snapshot{{Term: 2, Index: 150}}}
+	if behind := s.behind(dirs, base); len(behind) != 1 || behind[0] != first {
+		t.Errorf("behind: %v, want %s", behind, first)
+	}
+}
+
+// TestWhatWasProvenIsProvenAgain: a step that only reads is never taken for done behind a crash (I2).
+func TestWhatWasProvenIsProvenAgain(t *testing.T) {
+	t.Parallel()
+	env, _, o, r := seen(t, upgrade)
+	p, err := driver.Make(Driver{}, env.Inventory, o, r, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.ProvenAgain(t, Driver{}, env, p)
+}
+
+// TestTheLicenseIsWhereTheInstallerLooks: copied before the installer starts (G28).
+func TestTheLicenseIsWhereTheInstallerLooks(t *testing.T) {
+	t.Parallel()
+	cfg := lab.Config{Flavor: lab.V953, Licensed: true}
+	w := sim.New(7)
+	lab.Install(w, cfg)
+	c := lab.Of(w)
+	dir := t.TempDir()
+	packages, err := lab.WritePackages(dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	license := filepath.Join(dir, "gbase.lic")
+	if err := os.WriteFile(license, []byte("the license"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := driver.Env{Hosts: c.Hosts(w), Inventory: c.Inventory(), Clock: w, Secret: lab.Secret, Serial: true}
+	r := plan.Request{To: upgrade.To, Mode: upgrade.Mode, Packages: packages, Options: map[string]string{"license": license}}
+	s, err := rehearse.Begin(t.Context(), rehearse.World{Driver: Driver{}, Env: env, Request: r, Sim: w, Truth: func() error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+		t.Fatal(err)
+	}
+	for _, did := range w.Trace() {
+		for _, word := range did.Argv {
+			if file, ok := strings.CutPrefix(word, "--license_file="); ok {
+				put := slices.ContainsFunc(w.Trace(), func(o sim.Ran) bool {
+					return o.Node == did.Node && strings.Contains(strings.Join(o.Argv, " "), path.Base(file)) && !slices.Contains(o.Argv, word)
+				})
+				if !put {
+					t.Errorf("%s was never put on %s", file, did.Node)
+				}
+				return
+			}
+		}
+	}
+	t.Error("the installer was given no license")
 }
