@@ -316,3 +316,55 @@ func TestSubsetWaitsUntilItIsToldToGoOn(t *testing.T) {
 		t.Errorf("the lab finds: %s", strings.Join(found, "; "))
 	}
 }
+
+// TestRollbackFromEveryStep goes back from each place where a run can stand:
+// every node has what it had, and nothing is left of the upgrade.
+func TestRollbackFromEveryStep(t *testing.T) {
+	t.Parallel()
+	for name, own := range map[string]int{"big rolling": 3, "big rolling with CM": 7, "big in place": 5, "small rolling": 3, "small in place": 5, "small with CM": 7, "in place with CM": 7, "cascade": 7, "CM alone": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, base := cases[name].open(t)
+			first, err := rehearse.Begin(t.Context(), open(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *every > 0 {
+				own = *every
+			}
+			for i := 1; i < len(first.Plan.Steps); i += own {
+				step := first.Plan.Steps[i]
+				if step.Phase != plan.Apply || step.ID == plan.CommitGate {
+					break
+				}
+				w := open(t)
+				s, err := rehearse.Begin(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out, err := upTo(t.Context(), s, step.ID); err != nil || out.Step != step.ID && out.Gate != step.ID {
+					t.Fatalf("until %s: %+v, %v", step.ID, out, err)
+				}
+				if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+					t.Fatalf("from %s: %v\n%s", step.ID, err, rehearse.Transcript(s.Log.Records))
+				}
+				lab := base.Of(w.Sim)
+				if found := lab.Findings(); len(found) > 0 {
+					t.Errorf("from %s the lab finds: %s", step.ID, strings.Join(found, "; "))
+				}
+				for _, n := range lab.Nodes() {
+					if om, _, work := toolsOf(w.Sim, n.Name); n.Running != cases[name].release() || om != cases[name].release() || work {
+						t.Errorf("from %s: %s runs %s with tools of %s (work area left: %t)", step.ID, n.Name, n.Running, om, work)
+					}
+				}
+			}
+		})
+	}
+}
+
+func (o opt) release() string {
+	if o.Release == "" {
+		return "5.0.0"
+	}
+	return o.Release
+}
