@@ -123,7 +123,7 @@ var troubles = []trouble{
 	fault("node down", 2, sim.NodeDown, func(p *player, f *sim.Fault) { f.For = p.seconds(5, 300) }),
 	fault("node down after", 1, sim.NodeDownAfter, func(p *player, f *sim.Fault) { f.For, f.Changes = p.seconds(5, 300), true }),
 	fault("link cut", 1, sim.LinkCut, func(p *player, f *sim.Fault) { f.For = p.seconds(1, 120) }),
-	fault("disk full", 1, sim.DiskFull, func(p *player, f *sim.Fault) { f.Bytes = int64(p.rng.IntN(1 << 20)) }),
+	fault("disk full", 1, sim.DiskFull, func(p *player, f *sim.Fault) { f.Bytes = int64(p.rng.IntN(2) * p.rng.IntN(1<<20)) }),
 	fault("slow", 1, sim.SlowCommand, func(p *player, f *sim.Fault) { f.Delay = p.seconds(1, 200) }),
 	fault("hang", 1, sim.Hang, func(*player, *sim.Fault) {}),
 	fault("clock jumps", 1, sim.ClockJump, func(p *player, f *sim.Fault) {
@@ -131,7 +131,7 @@ var troubles = []trouble{
 	}),
 	fault("package damaged", 1, sim.Damaged, func(_ *player, f *sim.Fault) { f.Command = 0 }),
 	{"second operator", 1, func(p *player) { p.plantRival(false) }, func(p *player) bool { return p.rival != nil && p.rival.came }},
-	{"second operator takes over", 1, func(p *player) { p.plantRival(true) }, func(p *player) bool { return p.rival != nil && p.rival.took != nil }},
+	{"second operator takes over", 1, func(p *player) { p.plantRival(true) }, func(p *player) bool { return p.rival != nil && p.rival.gone }},
 	{"hook", 3, (*player).plantHook, func(p *player) bool { return p.world.Sim.Struck(sim.Hook) > 0 }},
 }
 

@@ -19,6 +19,7 @@ type rival struct {
 	p     *player
 
 	busy, came bool
+	gone       bool     // the first operator: the second one has gone on with the run
 	changed    []string // the nodes where the second operator has changed something
 	took       *Story   // the run as the second operator has left it
 	verdict    error
@@ -86,7 +87,7 @@ func (r *rival) takeOver(ctx context.Context) error {
 	if errors.Is(err, errNoLease) {
 		return nil // nodes did not answer: nobody begins
 	}
-	r.took = s
+	r.took, r.gone = s, true
 	return nil
 }
 

@@ -107,3 +107,45 @@ func TestAMovedPrimaryIsNotStopped(t *testing.T) {
 		t.Errorf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 	}
 }
+
+// TestAnAgentMovesThePrimaryAnywhere lets an HA agent move the primary before
+// each command of a run, and the operator go on or back: whatever the tool makes
+// of it, no second primary is opened and no acknowledged write is lost (I3, I4).
+func TestAnAgentMovesThePrimaryAnywhere(t *testing.T) {
+	t.Parallel()
+	pkg := simPackage(t)
+	every := 25
+	if *stride == 1 {
+		every = 1
+	}
+	moved, commands := 0, 1
+	for at := 1; at <= commands; at += every {
+		for _, verb := range []string{"resume", "rollback"} {
+			l, w := simWorld(t, pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}, pkg)
+			s, err := rehearse.Begin(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := l.World.Commands()
+			l.World.Inject(sim.Fault{Kind: sim.Hook, Do: pgsim.MoveHook, Command: first + at})
+			for _, v := range []string{"apply", verb, verb} {
+				if s.Final() != "" {
+					break
+				}
+				if _, err := s.Work(t.Context(), v, nil); err != nil {
+					t.Fatalf("before command %d: %s: %v", at, v, err)
+				}
+				if v == "apply" {
+					commands = max(commands, l.World.Commands()-first)
+				}
+				if err := l.Damage(); err != nil {
+					t.Fatalf("moved before command %d, then %s: %v\n%s", at, v, err, rehearse.Transcript(s.Log.Records))
+				}
+			}
+			moved += l.World.Struck(sim.Hook)
+		}
+	}
+	if moved < 2*commands/every-4 {
+		t.Errorf("the agent struck in %d runs of %d commands", moved, commands)
+	}
+}

@@ -6,8 +6,10 @@ import (
 	"github.com/shiplift/shiplift/internal/lab/sim"
 )
 
-// Hooks are what a sim.Fault of kind Hook or HookAfter can do, by Fault.Do.
-func Hooks() []string { return []string{hookLag, hookKill, MoveHook} }
+// Hooks are what chance may do by a sim.Fault of kind Hook, by Fault.Do. MoveHook
+// is not among them: what an agent leaves in the settings is not the tool's, and
+// who takes it back is a person with more sense than a simulated one.
+func Hooks() []string { return []string{hookLag, hookKill} }
 
 const (
 	hookLag  = "postgres: standby lags" // the node's server replays nothing until it is mended

@@ -134,6 +134,9 @@ func (r *room) start(w *sim.World, m *sim.Machine, binary string) error {
 	if n.release == "" {
 		return errors.New("no such binary")
 	}
+	if size, used := m.Disk(); size-used < 64 {
+		return errors.New("could not write lock file \"postmaster.pid\": No space left on device")
+	}
 	p := m.Spawn(sim.Proc{PPID: 1, Kind: "postgres", User: osUser, Exe: exe, Argv: []string{binary, "-D", data}, Cwd: data})
 	n.pid, n.promoting, n.crashed = p.PID, false, false
 	n.recovery = m.Exists(data + "/standby.signal")

@@ -320,6 +320,14 @@ func (f *fsys) write(u *User, name string, b *Blob, mode uint32) error {
 	return nil
 }
 
+// put is write for root, who may use the last blocks of a full disk.
+func (f *fsys) put(name string, b *Blob, mode uint32) error {
+	size := f.cap
+	f.cap = 0
+	defer func() { f.cap = size }()
+	return f.write(Root, name, b, mode)
+}
+
 func (f *fsys) mkdir(u *User, name string, mode uint32) error {
 	p, err := f.walk(u, strings.TrimRight(name, "/"), true)
 	if err != nil {

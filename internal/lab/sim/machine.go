@@ -197,7 +197,9 @@ func (m *Machine) owner(name string) *User {
 	return u
 }
 
-// Write puts a file there as set-up does, with its directories.
+// Write puts a file there as set-up does, with its directories. It uses what a
+// full disk keeps for root: a simulated server whose own small files need space
+// asks Disk before.
 func (m *Machine) Write(name, content string, mode uint32, owner string) {
 	m.WriteBytes(name, []byte(content), mode, owner)
 }
@@ -206,7 +208,7 @@ func (m *Machine) Write(name, content string, mode uint32, owner string) {
 func (m *Machine) WriteBytes(name string, content []byte, mode uint32, owner string) {
 	u := m.owner(owner)
 	m.mkParents(path.Dir(name), u)
-	m.must(m.fs.write(Root, name, newBlob(content), mode), name)
+	m.must(m.fs.put(name, newBlob(content), mode), name)
 	m.must(m.fs.change(Root, name, true, func(n *inode) { n.mode, n.uid, n.gid = mode, u.UID, u.GID }), name)
 }
 
@@ -216,7 +218,7 @@ func (m *Machine) WriteSized(name, content string, size int64, mode uint32, owne
 	m.mkParents(path.Dir(name), u)
 	b := newBlob([]byte(content))
 	b.extra = max(size-int64(len(content)), 0)
-	m.must(m.fs.write(Root, name, b, mode), name)
+	m.must(m.fs.put(name, b, mode), name)
 	m.must(m.fs.change(Root, name, true, func(n *inode) { n.mode, n.uid, n.gid = mode, u.UID, u.GID }), name)
 }
 

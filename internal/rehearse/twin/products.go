@@ -217,7 +217,7 @@ func damengTwin(s *sight) (*model, error) {
 		open: func(uint64) (*site, error) {
 			l := base.Of(base.World.Clone())
 			return &site{World: rehearse.World{
-				Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) }, Request: plan.Request{Packages: files},
+				Driver: dameng.Driver{}, Sim: l.World, Truth: func() error { return damengTruth(l) }, Mend: l.Mend, Request: plan.Request{Packages: files},
 				Env: driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
 					Secret: func(string, string) (string, error) { return damenglab.DefaultPassword, nil }},
 			}}, nil
