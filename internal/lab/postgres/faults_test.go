@@ -15,7 +15,7 @@ import (
 // until watches a condition.
 func until(t *testing.T, what string, cond func(context.Context) bool) {
 	t.Helper()
-	spec := wait.Spec{What: say.Same(what), Deadline: 20 * time.Second, Every: 10 * time.Millisecond}
+	spec := wait.Spec{What: say.Same(what), Deadline: time.Minute, Every: 10 * time.Millisecond}
 	err := wait.For(t.Context(), wait.Real{}, spec, nil, func(ctx context.Context) (wait.Look, error) {
 		return wait.Look{Done: cond(ctx)}, nil
 	})
