@@ -176,10 +176,12 @@ func stageUndo(ctx context.Context, k *task) error {
 	if err := k.n.change(ctx, "rm", "-rf", k.newBin(), k.partBin(), pkg, pkg+host.PartSuffix); err != nil {
 		return err
 	}
-	if m.Labelled {
-		return nil
+	if !m.Labelled {
+		if err := k.n.change(ctx, "rm", "-f", k.n.bin(releaseFile)); err != nil {
+			return err
+		}
 	}
-	return k.n.change(ctx, "rm", "-f", k.n.bin(releaseFile))
+	return k.bringBack(ctx)
 }
 
 // ---- switch-bin ----

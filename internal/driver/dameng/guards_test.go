@@ -214,3 +214,18 @@ func TestPathsRefuseByState(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWasProvenIsProvenAgain: a step that only reads is never taken for done behind a crash (I2).
+func TestWhatWasProvenIsProvenAgain(t *testing.T) {
+	t.Parallel()
+	env, _, o := watch(t, oldWatch)
+	packages, err := lab.WritePackages(t.TempDir(), "8.1.1.15")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := driver.Make(Driver{}, env.Inventory, o, plan.Request{To: "8.1.1.15", Mode: "inplace", Packages: packages}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.ProvenAgain(t, Driver{}, env, p)
+}

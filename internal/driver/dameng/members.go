@@ -420,6 +420,9 @@ func (k *task) settle(ctx context.Context) error {
 			if err := k.reviveOld(ctx, n); err != nil {
 				return err
 			}
+			if err := n.startWatcher(ctx); err != nil { // one that went with the power is nobody else's to start
+				return err
+			}
 		}
 	}
 	return k.n.waitFor(ctx, say.F("every database is OPEN again", "所有数据库恢复 OPEN"), k.n.settleTime()+k.n.openTime(), "shiplift status", k.report, func(ctx context.Context) (wait.Look, error) {

@@ -35,20 +35,35 @@ func (k *task) reviveAll(ctx context.Context, nodes []*node, watchers bool) erro
 		return nil
 	}
 	for _, n := range nodes {
-		if n.set["watcher_service"] == "" {
-			continue
-		}
-		up, err := n.alive(ctx, "dmwatcher", n.set["watcher_service"])
-		if err != nil {
+		if err := n.startWatcher(ctx); err != nil {
 			return err
-		}
-		if !up {
-			if err := n.startUnit(ctx, n.set["watcher_service"]); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// startWatcher starts the dmwatcher of a node of Data Watch where none runs.
+func (n *node) startWatcher(ctx context.Context) error {
+	if n.set["watcher_service"] == "" {
+		return nil
+	}
+	up, err := n.alive(ctx, "dmwatcher", n.set["watcher_service"])
+	if err != nil || up {
+		return err
+	}
+	return n.startUnit(ctx, n.set["watcher_service"])
+}
+
+// bringBack is the end of a node's way back: what lost its power while no step
+// of the run had stopped it runs again as it did before.
+func (k *task) bringBack(ctx context.Context) error {
+	if !k.wellBefore(k.n) || k.arg("runbook") == repairExit {
+		return nil
+	}
+	if err := k.reviveOld(ctx, k.n); err != nil {
+		return err
+	}
+	return k.n.startWatcher(ctx)
 }
 
 // wake starts the servers of a member that died between the first start with

@@ -23,10 +23,17 @@ var bootOrder = []string{"dmcss", "dmasmsvr", "dmserver", "dmwatcher", "dmmonito
 
 // Mend does what a machine's own start-up, or a person, does after the power
 // was lost: it starts the services that ran, and those only. What was stopped
-// before stays down.
+// before stays down. A person also ends what holds a standby back, and brings a
+// node that runs and is called faulty back into its cluster.
 func (l *Lab) Mend() error {
 	l.World.With(func() {
 		r := roomOf(l.World)
+		clear(r.lag)
+		for _, n := range r.order {
+			if r.servers[n] != nil {
+				r.vote(r.sites[n])
+			}
+		}
 		for _, kind := range bootOrder {
 			for _, n := range r.order {
 				m := l.World.Machine(n)

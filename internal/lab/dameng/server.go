@@ -417,6 +417,9 @@ func registerServer(w *sim.World) {
 
 // kill is the end of a server without an exit.
 func (r *room) kill(w *sim.World, s *site) {
+	if r.servers[s.Name] == nil {
+		return
+	}
 	r.stop(w, s, false)
 	if r.shared(s.Member) {
 		r.votes[s.Name] = vote{"OPEN", "SYSHALT", "ERROR", false}
