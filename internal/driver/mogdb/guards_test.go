@@ -1,6 +1,8 @@
 package mogdb_test
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/driver/mogdb"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
@@ -190,11 +193,12 @@ func TestStepsRefuse(t *testing.T) {
 		edit       func(string) string
 		says       string
 	}{
-		"MogHA is there again while it should be quiet (M03)":  {ha2, "cluster/quiet", "node2", "ps -eww", func(s string) string { return s + mogha }, "M03 M04"},
-		"a role changes while it should be quiet (M02)":        {om3, "cluster/quiet", "node3", "gs_ctl query", turns(), "roles or states changed"},
-		"MogHA is active again before a stop (M03)":            {ha2, "node2/stop", "node2", "ps -eww", func(s string) string { return s + mogha }, "M03"},
-		"a node that was to be a standby is the primary (M10)": {hand2, "cluster/standbys-ready", "node2", "gs_ctl query", func(s string) string { return noReceiver(strings.ReplaceAll(s, ": Standby", ": Primary")) }, "is the primary"},
-		"a switchover of earlier is not finished (M13)":        {hand2, "cluster/standbys-ready", "node2", "data/switchover", always("x"), "M13"},
+		"MogHA is there again while it should be quiet (M03)":             {ha2, "cluster/quiet", "node2", "ps -eww", func(s string) string { return s + mogha }, "M03 M04"},
+		"a role changes while it should be quiet (M02)":                   {om3, "cluster/quiet", "node3", "gs_ctl query", turns(), "roles or states changed"},
+		"MogHA is active again before a stop (M03)":                       {ha2, "node2/stop", "node2", "ps -eww", func(s string) string { return s + mogha }, "M03"},
+		"a node that was to be a standby is the primary (M10)":            {hand2, "cluster/standbys-ready", "node2", "gs_ctl query", func(s string) string { return noReceiver(strings.ReplaceAll(s, ": Standby", ": Primary")) }, "is the primary"},
+		"another node is the primary before one is started as such (M21)": {hand2, "node1/start", "node2", "gs_ctl query", func(s string) string { return strings.ReplaceAll(s, ": Standby", ": Primary") }, "[M21]"},
+		"a switchover of earlier is not finished (M13)":                   {hand2, "cluster/standbys-ready", "node2", "data/switchover", always("x"), "M13"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -212,6 +216,10 @@ func TestStepsRefuse(t *testing.T) {
 				w.Sim.With(func() { w.Sim.Machine("node2").Write(w.lab.Options.Data()+"/switchover", "", 0o600, "omm") })
 			} else {
 				drivertest.Hear(w.Env, tc.node, tc.part, tc.edit)
+			}
+			if tc.step == "node1/start" {
+				w.gsCtl(t, "node1", "stop")
+				target.Step.Args["role"] = "primary"
 			}
 			if tc.step == "cluster/standbys-ready" {
 				drivertest.Hear(w.Env, "node2", "select version()", swap("2.0.1", "2.0.3"))
@@ -235,7 +243,7 @@ func TestRunsStop(t *testing.T) {
 		"gs_om does not say that it wrote the roles (M15)": {om2, rollingR, "", "gs_om -t refreshconf", nil, "refreshconf failed"},
 		"gs_om wrote the roles to one node only (M15)":     {om2, rollingR, "node1", "cluster_dynamic_config", func(s string) string { return strings.Repeat("0", min(64, len(s))) + s[min(64, len(s)):] }, "M15"},
 		"the package unpacks to files of root (M09)":       {hand2, rollingR, "node2", "! -user", always("/x\n"), "M09"},
-		"files are not carried (M26)":                      {hand2, rollingR, "node2", "cp -a /opt/mogdb/app/lib/", nil, "M26"},
+		"files are not carried (M26)":                      {hand2, rollingR, "node2", "cp -a /opt/mogdb/app/lib/", nil, "new.partial/lib"},
 		"a server does not start (M12)":                    {hand2, rollingR, "node2", "gs_ctl start", nil, "did not start"},
 		"a server does not stop (M05)":                     {hand2, rollingR, "node2", "gs_ctl stop", nil, "is gone"},
 		"MogHA does not start (M19)":                       {ha2, inplaceR, "node2", "systemctl start mogha", nil, "MogHA of node2 is active"},
@@ -287,4 +295,49 @@ func TestMogHAWaitsForEveryNode(t *testing.T) {
 	a, target := drivertest.Target(t, w.Driver, w.Env, p, "node1/mogha-off")
 	w.gsCtl(t, "node2", "stop")
 	drivertest.Refuses(t, a.Undo(t.Context(), target), "all nodes are healthy")
+}
+
+// TestWhatWasProvenIsProvenAgain: a step that only reads is never taken for done behind a crash (I2).
+func TestWhatWasProvenIsProvenAgain(t *testing.T) {
+	t.Parallel()
+	w := open(t, om3, rollingR, nil)
+	drivertest.ProvenAgain(t, w.Driver, w.Env, w.begin(t).Plan)
+}
+
+// TestAPackageOfAnotherReleaseUnderTheRightName is met by what it holds (M01).
+func TestAPackageOfAnotherReleaseUnderTheRightName(t *testing.T) {
+	t.Parallel()
+	old, err := os.ReadFile(packageOf(t, "2.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), filepath.Base(packageOf(t, "2.0.3")))
+	if err := os.WriteFile(name, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := open(t, om2, plan.Request{Mode: "rolling", Packages: []string{name}}, nil)
+	w.blocks(t, "package", "M01")
+}
+
+// TestMemoryThatNobodyTellsIsNoVerdict: no row is not the same as a flat line (M20).
+func TestMemoryThatNobodyTellsIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	w := open(t, gauss.Options{Nodes: 2, Install: "manual", Archive: true, Load: true}, rollingR, nil)
+	drivertest.Hear(w.Env, "", "memory", always(""))
+	fs, err := mogdb.New().Watch(t.Context(), w.Env, nil, time.Hour)
+	if err != nil || len(fs) != 1 || fs[0].Severity != check.Warn || !strings.Contains(fs[0].Says.EN, "not measurable") {
+		t.Errorf("%+v, %v", fs, err)
+	}
+}
+
+// TestAStandbyRestsOnlyWhileItsPrimaryIsKnown: on the way back a node that does not
+// answer may be the primary, so another one is not stopped (M11).
+func TestAStandbyRestsOnlyWhileItsPrimaryIsKnown(t *testing.T) {
+	t.Parallel()
+	w := open(t, om3, rollingR, nil)
+	s := w.done(t)
+	a, target := drivertest.Target(t, w.Driver, w.Env, s.Plan, "node3/start")
+	target.Undoing = true
+	w.Sim.With(func() { w.Sim.Machine("node2").PowerOff() }) // the primary since the switchover
+	drivertest.Refuses(t, a.Undo(t.Context(), target), "node2 does not answer and may be the primary")
 }

@@ -2,6 +2,8 @@ package opengauss
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +220,95 @@ func TestVerifyReadsWhatItWrote(t *testing.T) {
 		}
 	}
 	t.Error("it is not told")
+}
+
+// TestPlansAreRefused: what this driver does not do, and a package without the
+// cluster manager for a cluster that has one.
+func TestPlansAreRefused(t *testing.T) {
+	t.Parallel()
+	_, o, r := guarded{lab: gauss.Options{CM: true}}.open(t)
+	v := o.Detail.(*view)
+	p, err := gauss.PackageOf(gauss.OpenGauss, "5.0.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, body := range p.Files {
+		if name == p.Name || strings.Contains(name, "-cm") || strings.Contains(name, "CM") {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Component, r.Mode, r.Packages = "", "rolling", PackagesIn(dir)
+	_, err = newBuilder(v, r)
+	drivertest.Refuses(t, err, "the package holds none")
+	r.SwitchBack = true
+	_, err = newBuilder(v, r)
+	drivertest.Refuses(t, err, "--switch-back is not supported")
+}
+
+// TestPackagesAreLookedInto: what a package lacks is told before anything else.
+func TestPackagesAreLookedInto(t *testing.T) {
+	t.Parallel()
+	env, o, r := guarded{lab: gauss.Options{CM: true}}.open(t)
+	a := &asker{env: env, v: o.Detail.(*view), r: r, pkg: func() (*gaussdb.Package, error) { return &gaussdb.Package{}, nil }}
+	fs, err := a.packages(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[check.Severity]bool{}
+	for _, f := range fs {
+		if f.Rule == "GAUSS-50201" {
+			told[f.Severity] = true
+		}
+	}
+	if !told[check.Warn] || !told[check.Block] {
+		t.Errorf("a package without SQL and without the cluster manager: %+v", fs)
+	}
+	a.r.Packages = nil
+	if fs, err = a.packages(t.Context()); err != nil || len(fs) != 1 || !strings.Contains(fs[0].Says.EN, "no package was named") {
+		t.Errorf("%+v, %v", fs, err)
+	}
+}
+
+// TestWaitsEnd: a step waits for its effect, and says in the end for what (I9).
+func TestWaitsEnd(t *testing.T) {
+	t.Parallel()
+	env, o, r := guarded{lab: gauss.Options{CM: true}}.open(t)
+	target := driver.Target{Env: env, Plan: &plan.Plan{Facts: o.Facts, Request: r},
+		Step: plan.Step{ID: "node2/x", Node: "node2", Args: map[string]string{"new-number": "1.001", "commit": "00000000"}}}
+	rm, s, err := hereOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	procs, err := s.cmProcs(t.Context())
+	if err != nil || len(procs) == 0 {
+		t.Fatalf("%v, %v", procs, err)
+	}
+	for says, wait := range map[string]func() error{
+		"uses upgrade_mode = 7":      func() error { return rm.proveShown(t.Context(), s, "upgrade_mode", "7", "0") },
+		"works as 1.001":             func() error { return rm.proveOwnNumber(t.Context(), s) },
+		"runs again on node2":        func() error { return rm.cmRenewed(t.Context(), s, procs[0].name, procs) },
+		"at least as well as before": func() error { return rm.proveCM(t.Context(), s, cmMemo{State: "Normal", Servers: 99}) },
+	} {
+		drivertest.Refuses(t, wait(), says)
+	}
+}
+
+// TestAPackageThatUnpacksToAnotherCommit is met before it is named (GAUSS-52935).
+func TestAPackageThatUnpacksToAnotherCommit(t *testing.T) {
+	t.Parallel()
+	env, o, r := guarded{hear: func(env driver.Env, _ *gauss.Lab) {
+		drivertest.HearExit(env, "node2", "version.cfg", 0)
+		drivertest.Hear(env, "node2", "version.cfg", always("openGauss-5.0.3\n92.848\n00000000\n"))
+	}}.open(t)
+	target := driver.Target{Env: env, Plan: &plan.Plan{Facts: o.Facts, Request: r},
+		Step: plan.Step{ID: "node2/x", Node: "node2", Args: map[string]string{"commit": "00000000"}}}
+	rm, s, err := hereOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, rm.nameRelease(t.Context(), s, o.Detail.(*view).Nodes[1].App), "GAUSS-52935")
 }

@@ -270,3 +270,50 @@ func TestTwoPrimariesStopEverything(t *testing.T) {
 	drivertest.Refuses(t, err, "two nodes accept writes")
 	drivertest.Refuses(t, a.Undo(t.Context(), both), "two nodes accept writes")
 }
+
+// TestWhatWasProvenIsProvenAgain: a step that only reads is never taken for done behind a crash (I2).
+func TestWhatWasProvenIsProvenAgain(t *testing.T) {
+	t.Parallel()
+	env, obs := watched(t, pgsim.Options{Nodes: 3})
+	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeInplace, Packages: []string{packageFor(t, "15.17")}}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.ProvenAgain(t, New(), env, p)
+}
+
+// TestFollowsWaitsForEveryStandby: one that replays nothing stops the step (I6).
+func TestFollowsWaitsForEveryStandby(t *testing.T) {
+	t.Parallel()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 2, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Freeze("db2", true)
+	env := driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true}
+	a, ok := New().Action(kindFollows)
+	if !ok {
+		t.Fatal("no such action")
+	}
+	target := driver.Target{Env: env, Plan: &plan.Plan{}, Step: plan.Step{ID: "x", Kind: kindFollows, Args: map[string]string{"standbys": "db2"}}}
+	drivertest.Refuses(t, a.Do(t.Context(), target), "db2")
+}
+
+// TestWaitsEnd: each wait for a server ends and says for what it waited (I9).
+func TestWaitsEnd(t *testing.T) {
+	t.Parallel()
+	_, _, _, target := switching(t)
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.connectBoth(t.Context())
+	defer p.close()
+	drivertest.Refuses(t, p.awaitPromotion(t.Context()), "db2 accepts writes")
+	drivertest.Refuses(t, p.to.waitWrites(t.Context(), p.tc), "db2 accepts writes")
+	drivertest.Refuses(t, p.from.waitGone(t.Context()), "the server of db1 has stopped cleanly")
+	if err := p.to.stopServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, p.to.waitAnswer(t.Context()), "the server of db2 accepts connections")
+}
