@@ -65,7 +65,8 @@ golden: ## rewrite what tests compare with; review the diff like code
 sim: ## seeded runs with faults: make sim SEEDS=20000 SEED0=7
 	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -run TestSim -seeds $(SEEDS) -seed0 $(SEED0) $(if $(CASE),-case $(CASE))
 
-crash: ## the tool killed at every point of every simulated upgrade: hours
+crash: ## the tool killed at every point, and every pair of step boundaries, of every simulated upgrade: hours
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -v -run TestExhaustive ./internal/proof -every 1
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/opengauss -every 1
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/mogdb -thorough
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -stride 1
@@ -75,7 +76,7 @@ crash: ## the tool killed at every point of every simulated upgrade: hours
 proof: ## each guard behind a safety rule removed, the tests must notice: docs/proof.md; make proof PKG=mogdb RULES='M1[0-5]'
 	$(GO) run -buildvcs=false ./internal/proof/mutant $(if $(PKG),-pkg '$(PKG)') $(if $(RULES),-rules '$(RULES)')
 
-soak: setup ## real servers upgraded under load while real faults strike: make soak DURATION=2h SEED0=7
+soak: setup ## real servers upgraded under load, the built tool killed at drawn moments, real faults: make soak DURATION=2h SEED0=7
 	$(GO) test -buildvcs=false $(RACE) -count=1 -timeout 0 -v -run TestSoak ./internal/proof -soak $(DURATION) -soakseed $(SEED0)
 
 clean:

@@ -44,7 +44,7 @@ func (a *app) postgresUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "postgres",
 		Short:   a.t("A lab of real PostgreSQL servers with streaming replication", "由真实 PostgreSQL 服务器和流复制组成的演练环境"),
-		Long:    a.t("Starts real servers as an ordinary user, each node with an ssh server of its own on\nloopback, and returns when every standby streams. The software comes from the npm\npackages @embedded-postgres/…, or from a tree of your own (--from-tree RELEASE=DIR).", "以普通用户启动真实的服务器，每个节点在回环地址上有自己的 ssh 服务；所有备库开始流复制后返回。\n软件取自 npm 包 @embedded-postgres/…，或自有目录（--tree 版本=目录）。"),
+		Long:    a.t("Starts real servers as an ordinary user, each node with an ssh server of its own on\nloopback, and returns when every standby streams. The software comes from the npm\npackages @embedded-postgres/…, or from a tree of your own (--from-tree RELEASE=DIR).", "以普通用户启动真实的服务器，每个节点在回环地址上有自己的 ssh 服务；所有备库开始流复制后返回。\n软件取自 npm 包 @embedded-postgres/…，或自有目录（--from-tree 版本=目录）。"),
 		Example: "  shiplift lab up postgres --dir /tmp/lab --nodes 3 --release 15.16\n  shiplift lab up postgres --dir /tmp/lab --release 16.9 --to 16.10 --cascade --output json",
 		Args:    a.noArgs,
 	}

@@ -199,7 +199,7 @@ func (m *Meter) makeTable(ctx context.Context) error {
 		return &say.Problem{
 			Place: m.cfg.Table,
 			Text:  say.F("a table of this name exists and is not the meter's", "已存在同名表，且不是压测程序创建的"),
-			Next:  say.F("name another table with --meter-table", "请用 --meter-table 指定其他表名"),
+			Next:  say.F("rename that table, or run without --meter", "请将该表改名，或去掉 --meter"),
 		}
 	}
 	_, err = c.Exec(ctx, fmt.Sprintf(`BEGIN; DROP TABLE IF EXISTS %[1]s;
