@@ -82,16 +82,17 @@ func Play(ctx context.Context, c Case, seed uint64) (*Played, error) {
 
 type player struct {
 	Case
-	world World
-	story *Story
-	rng   *rand.Rand
-	out   *Played
-	death *Death // of the process that is started next
-	dead  bool   // a death was met
-	rival *rival
-	now   *process // the process that works
-	bound *bound
-	leaks *leaks
+	world  World
+	story  *Story
+	rng    *rand.Rand
+	out    *Played
+	death  *Death // of the process that is started next
+	dead   bool   // a death was met
+	hooked bool   // a trouble of the product's own is planted
+	rival  *rival
+	now    *process // the process that works
+	bound  *bound
+	leaks  *leaks
 	// closed: a rollback was refused behind a one-way gate, and nobody asks for it again.
 	closed bool
 }
@@ -179,10 +180,11 @@ func (p *player) plantDeath() {
 }
 
 func (p *player) plantHook() {
-	if len(p.Hooks) == 0 {
-		p.plantDeath()
+	if len(p.Hooks) == 0 || p.hooked {
+		p.plantDeath() // one trouble of the product's own is enough
 		return
 	}
+	p.hooked = true
 	nodes := p.world.Env.Inventory.Names()
 	p.inject(sim.Fault{Kind: sim.Hook, Do: p.Hooks[p.rng.IntN(len(p.Hooks))], Node: nodes[p.rng.IntN(len(nodes))], Command: p.command()})
 }
