@@ -81,5 +81,9 @@ func breakOne(ctx context.Context, s *set, w *workshop, name string) error {
 		fmt.Printf("%s: %s\nthe whole build, seed %d of %s: failed %v\nthe broken build: failed %v\n\n%s\n", b.name, b.lets, b.seed, b.play, whole.failed, cut.failed, cut.out)
 		return nil
 	}
-	return fmt.Errorf("no broken build %q; there are %v", name, brokenBuilds)
+	var names []string
+	for _, b := range brokenBuilds {
+		names = append(names, b.name)
+	}
+	return fmt.Errorf("there is no broken build %q, only %s", name, strings.Join(names, ", "))
 }

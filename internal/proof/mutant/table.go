@@ -175,6 +175,7 @@ var curated = []entry{
 	{product: "postgres", rules: "I3", dir: "internal/driver/postgres", fn: "view.verifyRoles", how: never, at: "len(ps) != 1", says: "verify does not count the primaries"},
 	{product: "postgres", rules: "I7", dir: "internal/driver/postgres", fn: "view.verifyRoles", how: never, at: "names.relaxed(here).String() != names.String()", says: "verify does not look for the synchronous standbys"},
 	{product: "postgres", rules: "I6", dir: "internal/driver/postgres", fn: "view.verifyMovement", how: passes, says: "verify does not prove that standbys follow"},
+	{product: "postgres", rules: "I3, I4", dir: "internal/driver/postgres", fn: "pair.cut", how: passes, with: "p.from.control(ctx)", says: "the candidate is promoted while the old primary still runs"},
 
 	// What Verify compares.
 	{product: "opengauss", rules: "I6", dir: "internal/driver/opengauss", fn: "view.prove", how: never, at: "!n.Up || n.Trouble != nil", says: "verify lets a node pass that cannot be read"},
@@ -207,8 +208,19 @@ var facts = map[string]map[string]string{
 	},
 }
 
-// redundant are guards whose removal changes nothing that could be seen.
-var redundant = map[string]string{}
+// redundant are guards whose removal changes nothing that a test could see, by
+// "file function: what", each with the guard that holds the same.
+var redundant = map[string]string{
+	"actions_services.go site.goneSoon: the wait ends after one look":         "it only spares another stop: its caller looks again, stops again and tells what is left",
+	"act_server.go stateText: if h.State == gaussdb.StateNeedRepair":          "a sentence: the check healthy refuses the same state and names M22",
+	"checks.go asker.release: case n.Running.Release != n.Installed.Release":  "the same check refuses the installed release by the same rule in its next line",
+	"doc.go Driver.Action: step healthy is left out":                          "MogHA is turned on only behind the same look at every node, and verify looks once more",
+	"switchover.go pair.waitClose: the wait ends after one look":              "it only shortens the stop of writes: the promotion waits for the last record in any case",
+	"switchover.go pair.prepare: the two nodes may be of different histories": "a standby of another history does not replay what the primary writes, which is proven in the next line",
+}
 
 // brokenBuilds are caught by the simulation.
-var brokenBuilds = []brokenBuild{}
+var brokenBuilds = []brokenBuild{
+	{"postgres-no-cut", "the candidate becomes the primary while the old one still accepts writes", "internal/driver/postgres/switchover.go pair.cut: the candidate is promoted while the old primary still runs", "postgres-2", 1},
+	{"dameng-standby-first", "a standby leaves before the primary, so that the primary is not closed normally", "internal/driver/dameng/runbooks.go builder.stopAll: a standby is stopped before the primary", "dameng-dw-log-epoch", 2},
+}
