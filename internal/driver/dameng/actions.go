@@ -533,7 +533,7 @@ func startServerDo(ctx context.Context, k *task) error {
 			return err
 		}
 	}
-	if err := k.noOldArchives(ctx); err != nil {
+	if err := errors.Join(k.noOldArchives(ctx), k.noFaultyNode(ctx)); err != nil {
 		return err
 	}
 	if err := k.touched(ctx); err != nil {
@@ -543,6 +543,26 @@ func startServerDo(ctx context.Context, k *task) error {
 		return err
 	}
 	return k.m.start(ctx, k.to(), k.arg("want"), k.report)
+}
+
+// noFaultyNode sees before a DSC cluster is started over a change of format that
+// dmcss calls none of its nodes faulty: the others would fail, and it would hang (DM-021).
+func (k *task) noFaultyNode(ctx context.Context) error {
+	d := DutiesOf(k.s.topology, strings.Split(k.arg("epochs"), ","))
+	if up, _, err := k.m.running(ctx); err != nil || up > 0 || !k.m.shared() || !d.strict() {
+		return err
+	}
+	rows, err := k.m.cssRows(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if r.OK == "ERROR" {
+			return problem(k.m.name, say.F("dmcss calls its node %s faulty (%s %s): started now, it would hang (DM-021)", "dmcss 显示节点 %s 故障（%s %s）：此时启动会挂起（DM-021）", r.Instance, r.Status, r.VTD),
+				say.F("put the node right in dmcssm, then shiplift resume", "请在 dmcssm 中处理该节点，然后 shiplift resume"))
+		}
+	}
+	return nil
 }
 
 func startServerUndo(ctx context.Context, k *task) error {

@@ -342,3 +342,27 @@ func TestLoginProfilesDoNotMatter(t *testing.T) {
 		t.Errorf("%+v", bad)
 	}
 }
+
+// A node that is called faulty while all are down is met before the first start
+// with the new software, also behind the gate.
+func TestANodeThatTurnsFaultyWhileAllAreDown(t *testing.T) {
+	t.Parallel()
+	sc := scenes["DSC, redo log"]
+	st, s := begin(t, sc)
+	s.World.Accept = nil
+	if out := work(t, s, "apply"); out.Gate != "point-of-no-return" {
+		t.Fatalf("gate %q", out.Gate)
+	}
+	st.lab.NodeError("db2")
+	s.World.Accept = []string{"point-of-no-return"}
+	says(t, work(t, s, "resume"), "db1/start-server", "DM-021")
+	if err := st.lab.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
+	if err := st.upgraded(sc.to); err != nil {
+		t.Fatal(err)
+	}
+}

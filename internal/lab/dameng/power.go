@@ -30,8 +30,11 @@ func (l *Lab) Mend() error {
 		r := roomOf(l.World)
 		clear(r.lag)
 		for _, n := range r.order {
-			if r.servers[n] != nil {
-				r.vote(r.sites[n])
+			switch s := r.sites[n]; {
+			case r.servers[n] != nil:
+				r.vote(s)
+			case r.shared(s.Member) && !r.runs(s.Member) && r.votes[n].OK == "ERROR":
+				r.votes[n] = vote{"SHUTDOWN", "SHUTDOWN", "OK", false}
 			}
 		}
 		for _, kind := range bootOrder {
