@@ -131,7 +131,7 @@ func (a *asker) replicationLogin(ctx context.Context) ([]check.Finding, error) {
 	}
 	b := &builder{v: a.v, r: a.r, primary: p}
 	if b.settleCandidate() != nil {
-		return nil, nil // without a successor there is no plan; the refusal says why
+		return nil, nil //nolint:nilerr // without a successor there is no plan; the refusal says why
 	}
 	from, err := siteOf(a.env, p.Name)
 	if err != nil {
