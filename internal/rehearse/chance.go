@@ -371,8 +371,12 @@ func (p *player) free(ctx context.Context) error {
 	return l.Release(ctx)
 }
 
-// Tell prints a run so that a person can follow and repeat it.
+// Tell prints a run so that a person can follow and repeat it; of one that
+// could not even begin there is nothing to tell.
 func (p *Played) Tell() string {
+	if p == nil {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "case %s, seed %d\n", p.Case, p.Seed)
 	for _, f := range p.Faults {
