@@ -132,7 +132,7 @@ func TestWhatBlocks(t *testing.T) {
 		}},
 		"a virtual IP":                       {"virtual-ip", "", opt{}, edit("node1", "/opt/huawei/clusterconfig.xml", `<PARAM name="azPriority"`, `<PARAM name="floatIp1" value="10.0.0.9"/><PARAM name="azPriority"`)},
 		"a node added with an older CM":      {"cm-versions", "", opt{Options: gauss.Options{CM: true}}, edit("node3", app+"/bin/cm_ctl", "5.0.0 a07d57c3 92848", "3.1.1 0123abcd 92841")},
-		"a standby that cannot keep up":      {"caught-up", "GAUSS-51601", opt{}, nil},
+		"a standby that cannot keep up":      {"caught-up", "GAUSS-51601", opt{Options: gauss.Options{Load: true}}, nil},
 		"a running expansion":                {"expansion", "GAUSS-52936", opt{}, func(w *sim.World, _ *plan.Request) { spawn(w, "node1", "gs_expansion") }},
 		"nodes being dropped":                {"expansion", "GAUSS-52936", opt{}, func(w *sim.World, _ *plan.Request) { spawn(w, "node2", "gs_dropnode") }},
 		"an expansion, CM alone":             {"expansion", "GAUSS-52936", opt{Options: gauss.Options{CM: true}, cm: true}, func(w *sim.World, _ *plan.Request) { spawn(w, "node1", "gs_expansion") }},

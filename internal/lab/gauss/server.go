@@ -612,6 +612,13 @@ func modeWord(role string) string {
 
 // crown makes a standby the primary; from is the one that gave its place up, if any.
 func (s *state) crown(w *sim.World, in *instance, from string) {
+	s.promote(w, in)
+	s.judgePromotion(w, in, from)
+}
+
+// promote makes a standby the primary. Whether that was right is another matter:
+// a failover by somebody else comes when it comes.
+func (s *state) promote(w *sim.World, in *instance) {
 	s.settle(w)
 	in.srv.phase, in.srv.role, in.srv.linked, in.srv.up = "", rolePrimary, false, ""
 	s.branch(in)
@@ -625,7 +632,6 @@ func (s *state) crown(w *sim.World, in *instance, from string) {
 		}
 	}
 	s.judgeCatalog(w, in)
-	s.judgePromotion(w, in, from)
 	s.relink(w)
 }
 

@@ -226,14 +226,20 @@ func (in *instance) dbState(w *sim.World) (st, detail string) {
 func lsnText(n uint64) string { return fmt.Sprintf("%X/%X", n>>32, n&0xffffffff) }
 
 // settle accounts for the time since the last look: the client's writes, what
-// standbys received, who could be written to.
+// standbys received, who could be written to. What is cut or ended now held
+// until now: links are looked at behind the account.
 func (s *state) settle(w *sim.World) {
 	now := w.Time()
 	dt := now.Sub(s.last)
 	s.last = now
+	s.reach(w, dt)
+	s.stream(now)
 	s.unlinkLost(w)
 	s.relink(w) // a walreceiver tries again when the network is back
-	s.reach(w, dt)
+}
+
+// stream lets linked standbys have what their source has.
+func (s *state) stream(now time.Time) {
 	for _, in := range s.insts {
 		if in.srv == nil || !in.srv.linked || now.Before(in.srv.behind) {
 			continue
