@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
 )
@@ -192,7 +193,7 @@ func (s *site) flushNow(ctx context.Context, t driver.Target) error {
 	}
 	calls := max(s.opts.FlushCalls, 1)
 	for call := 1; ; call++ {
-		if err := s.callFlush(ctx); err != nil {
+		if err := s.callFlush(ctx, base); err != nil {
 			return err
 		}
 		err := s.awaitFlush(ctx, base)
@@ -233,8 +234,11 @@ func fresh(running, ghosts []Snapshot) []Snapshot {
 	return slices.DeleteFunc(slices.Clone(running), func(x Snapshot) bool { return slices.Contains(ghosts, x) })
 }
 
-// callFlush asks one coordinator (G08); the next one only when it refused.
-func (s *site) callFlush(ctx context.Context) error {
+// callFlush asks one coordinator (G08); the next one only when it refused, or
+// when its answer was lost and no snapshot shows that it did what it was asked:
+// a second flush behind the end of the first would be on its way unseen while
+// the first one's snapshots prove the step (G09).
+func (s *site) callFlush(ctx context.Context, base flushMemo) error {
 	var errs []error
 	for _, m := range s.coordinators() {
 		if m.Python == "" {
@@ -246,9 +250,15 @@ func (s *site) callFlush(ctx context.Context) error {
 			}
 		}
 		argv := []string{m.Python, "-c", flushProgram}
-		wait := s.conf(m.Name).StatusWait
-		res, err := s.do(ctx, m.Name, wait, argv...)
-		switch err = silent(ctx, m.Name, wait, argv, err); {
+		limit := s.conf(m.Name).StatusWait
+		res, err := s.do(ctx, m.Name, limit, argv...)
+		var gone *host.UnreachableError
+		if err != nil && !host.IsExit(err) && !errors.As(err, &gone) {
+			if began, e := s.flushBegan(ctx, base); began || e != nil {
+				return e
+			}
+		}
+		switch err = silent(ctx, m.Name, limit, argv, err); {
 		case err == nil && string(res.Stdout) == "1\n":
 			return nil
 		case err == nil:
@@ -263,6 +273,28 @@ func (s *site) callFlush(ctx context.Context) error {
 		return &say.Problem{Text: say.F("no coordinator has a python that imports gcware", "没有协调节点的 python 能导入 gcware"), Next: say.F("shiplift check", "shiplift check")}
 	}
 	return errors.Join(errs...)
+}
+
+// flushBegan watches for the grace time whether any gcware node shows a flush
+// that was not there before; what could not be seen is no answer.
+func (s *site) flushBegan(ctx context.Context, base flushMemo) (began bool, err error) {
+	grace := s.conf(s.Members[0].Name).FlushGrace
+	start := s.Clock.Now()
+	spec := wait.Spec{What: say.F("it shows whether the flush began whose answer was lost", "可看出应答丢失的刷写是否已开始"), Deadline: grace + 5*time.Minute, Every: time.Second}
+	err = wait.For(ctx, s.Clock, spec, nil, func(ctx context.Context) (wait.Look, error) {
+		over := s.Clock.Now().Sub(start) >= grace
+		dirs, err := s.allSnapshots(ctx)
+		if err != nil {
+			return passing(ctx, err)
+		}
+		for _, m := range s.gcware() {
+			d := dirs[m.Name]
+			newest, _ := d.Newest()
+			began = began || newest.Compare(base.Newest[m.Name]) > 0 || len(fresh(d.Running, base.Ghosts[m.Name])) > 0
+		}
+		return wait.Look{Done: began || over}, nil
+	})
+	return began, err
 }
 
 // stillOpen refuses when a gcware is no longer OPEN.

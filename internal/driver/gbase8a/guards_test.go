@@ -159,7 +159,7 @@ func TestStepsRefuse(t *testing.T) {
 		closed := func(text string) string { return strings.ReplaceAll(text, "OPEN", "CLOSE") }
 		drivertest.Hear(env, "", "gcadmin", closed)
 		s, _ := at(t, env, o, r)
-		drivertest.Refuses(t, s.callFlush(t.Context()), "gcware is no longer OPEN everywhere")
+		drivertest.Refuses(t, s.callFlush(t.Context(), flushMemo{}), "gcware is no longer OPEN everywhere")
 	})
 	t.Run("a way back that the vendor does not have (G33)", func(t *testing.T) {
 		t.Parallel()
