@@ -265,15 +265,27 @@ func TestARealFullDiskSaysWhatToDo(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("no /dev/full")
 	}
-	f, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
+	tests := map[string]struct {
+		before []Record
+		next   string
+	}{
+		"in its very first record: there is no run to resume": {nil, "or use another directory: --state-dir DIR"},
+		"in the middle of a run":                              {sample(1), "and type: shiplift resume"},
 	}
-	j := &Journal{name: "/state/run.journal", f: f}
-	err = j.Append(context.Background(), sample(1)...)
-	var p *say.Problem
-	if !errors.As(err, &p) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(p.Next.EN, "shiplift resume") {
-		t.Fatalf("got %v", err)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+			if err != nil {
+				t.Skip(err)
+			}
+			j := &Journal{name: "/state/run.journal", f: f, records: tc.before, marks: make([]mark, len(tc.before))}
+			err = j.Append(context.Background(), sample(1)...)
+			var p *say.Problem
+			if !errors.As(err, &p) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(p.Next.EN, tc.next) {
+				t.Fatalf("got %v, next %+v", err, p)
+			}
+		})
 	}
 }
 
