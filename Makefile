@@ -71,7 +71,7 @@ crash: ## the tool killed at every point, and every pair of step boundaries, of 
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/mogdb -thorough
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -stride 1
 	GBASE8A_EVERY=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/gbase8a
-	SHIPLIFT_STRIDE=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death|PowerLost|OverSSH' ./internal/driver/dameng
+	SHIPLIFT_STRIDE=1 SHIPLIFT_SEEDS=200 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death|PowerLost|OverSSH|Seeds' ./internal/driver/dameng
 
 proof: ## each guard behind a safety rule removed, the tests must notice: docs/proof.md; make proof PKG=mogdb RULES='M1[0-5]'
 	$(GO) run -buildvcs=false ./internal/proof/mutant $(if $(PKG),-pkg '$(PKG)') $(if $(RULES),-rules '$(RULES)')

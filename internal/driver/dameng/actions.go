@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -129,29 +130,58 @@ func (d deed) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	if !k.m.shared() || k.Plan.Request.Mode == "rolling" {
+		return d.undo(ctx, k)
+	}
 	if err := k.memberAnswers(ctx); err != nil {
 		return err
 	}
-	return d.undo(ctx, k)
+	if err := d.undo(ctx, k); err != nil {
+		return err
+	}
+	return k.n.change(ctx, "rm", "-f", k.owedMark()) // if it was this step that was owed
 }
 
 // memberAnswers holds the way back of a DSC member together: with one of its
 // nodes away, its servers cannot be stopped as one, and what lies under a server
-// that runs must not be taken from it (DM-095). Node by node each goes alone.
+// that runs must not be taken from it (DM-095). A step that was left out for that
+// holds those behind it on its node, also when the other node is there again.
+// In a rolling upgrade each node goes alone.
 func (k *task) memberAnswers(ctx context.Context) error {
-	if !k.m.shared() || k.Plan.Request.Mode == "rolling" {
-		return nil
-	}
+	other := ""
 	for _, n := range k.m.nodes {
 		if n == k.n {
 			continue
 		}
+		other = n.name
 		if _, err := n.serverProcess(ctx); err != nil {
+			if held, rerr := k.owed(ctx); rerr != nil || held != "" {
+				return errors.Join(rerr, &driver.Owed{Node: n.name, Err: err})
+			}
+			if merr := k.setMark(ctx, k.n, k.owedMark(), k.Step.ID); merr != nil {
+				return merr
+			}
 			return &driver.Owed{Node: n.name, Err: err}
 		}
 	}
-	return nil
+	held, err := k.owed(ctx)
+	if err != nil || held == "" || held == k.Step.ID {
+		return err
+	}
+	return &driver.Owed{Node: other, Err: problem(k.n.name, say.F("%s has to be taken back first", "须先回退 %s", held), say.F("shiplift rollback", "shiplift rollback"))}
 }
+
+// owed is the step of this node that was left out since another node of its
+// member did not answer; empty when there is none.
+func (k *task) owed(ctx context.Context) (string, error) {
+	text, err := k.n.read(ctx, k.owedMark())
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(text), err
+}
+
+func (k *task) owedMark() string { return k.markOf(k.n, "owed") }
 
 var deeds = map[string]deed{
 	"stage":           {prepare: stagePrepare, probe: stageProbe, do: stageDo, undo: stageUndo},

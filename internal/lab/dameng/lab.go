@@ -355,6 +355,9 @@ func registerHooks(w *sim.World) {
 	w.RegisterHook(hookCatchUp, lag(false))
 	w.RegisterHook(hookNodeError, func(w *sim.World, m *sim.Machine, _ []string) {
 		r, s := siteOf(w, m)
+		if r.servers[s.Name] == nil {
+			return // dmcss calls none faulty that was stopped with its group
+		}
 		v := r.votes[s.Name]
 		v.OK = "ERROR"
 		r.votes[s.Name] = v
