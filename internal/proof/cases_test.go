@@ -232,8 +232,10 @@ const lags, catchesUp = "dameng: standby lags", "dameng: standby catches up"
 
 func damengMend(l *damenglab.Lab) error {
 	for i := 2; i <= l.Opts.Standbys+1; i++ {
-		if err := l.World.Strike(catchesUp, fmt.Sprintf("db%d", i)); err != nil {
-			return err
+		if node := fmt.Sprintf("db%d", i); l.World.Machine(node) != nil {
+			if err := l.World.Strike(catchesUp, node); err != nil {
+				return err
+			}
 		}
 	}
 	return l.Mend()

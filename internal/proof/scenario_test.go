@@ -32,7 +32,7 @@ const dashes = "----\n"
 //	fault KIND node= match= command= skip= times= for= delay= bytes= changes=   KIND as in lab/sim, with dashes
 //	crash after-record=N         the next process dies behind the journal's N-th record
 //	crash at=N after=true        it dies at (or behind) its N-th command, message or record
-//	apply | resume | rollback | commit
+//	apply | resume | rollback | commit [until=STEP]   as the tool's --until: leave before that step or gate
 //	heal                         a person mends what is broken
 //	pass 5m                      time goes by
 //	status                       what the driver observes
@@ -109,6 +109,7 @@ func (s *scenario) do(t *testing.T, verb string, args []string) error {
 	case "crash":
 		s.death = &rehearse.Death{At: o.int("at"), Record: o.int("after-record"), After: o["after"] == "true"}
 	case "apply", "resume", "rollback", "commit":
+		s.story.Until = o["until"]
 		s.work(t, verb)
 	case "heal":
 		s.world.Sim.Heal()

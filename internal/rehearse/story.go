@@ -49,6 +49,7 @@ type Story struct {
 	World World
 	Plan  *plan.Plan
 	Log   *Memory
+	Until string // the step or gate before which each process leaves; "": as far as it goes
 
 	operator string // who takes the lease for each process; "": nobody asks for one
 	holds    bool   // and has it now
@@ -119,7 +120,7 @@ func (s *Story) Work(ctx context.Context, verb string, d *Death) (run.Outcome, e
 	if err != nil {
 		return run.Outcome{}, err
 	}
-	opts := run.Options{Verb: verb, Accept: s.World.Accept, Parallel: 1}
+	opts := run.Options{Verb: verb, Accept: s.World.Accept, Until: s.Until, Parallel: 1}
 	if verb == "commit" {
 		opts.Accept = append([]string{plan.CommitGate}, opts.Accept...)
 	}

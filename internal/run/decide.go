@@ -168,6 +168,7 @@ func decideBack(t *Trail, s *Session) Decision {
 		held = held || owing || !undone && later[likeOf(step)]
 		if held {
 			later[likeOf(step)] = true
+			left.oweBetween(t, i)
 		}
 		for _, need := range t.needs[i] {
 			blocked[need] = blocked[need] || blocked[i] || !undone && !held
@@ -233,6 +234,20 @@ func (l leftovers) oweAll(i int, step *plan.Step) {
 	}
 	for _, node := range acting {
 		l.owe(i, node)
+	}
+}
+
+// oweBetween: where what the cluster has done and undone is left, the nodes that
+// the earlier of both acts on keep what came between: they serve with it.
+func (l leftovers) oweBetween(t *Trail, i int) {
+	step := &t.Plan.Steps[i]
+	if step.Node != "" {
+		return
+	}
+	for j := range i {
+		if other := &t.Plan.Steps[j]; likeOf(other) == likeOf(step) && undoable(*other) && t.Steps[j].Status != Pending {
+			l.oweAll(i, other)
+		}
 	}
 }
 
