@@ -106,3 +106,59 @@ func failoverThenBack(t *testing.T, open func(testing.TB) rehearse.World, base *
 		}
 	}
 }
+
+// TestFailoverInTheMomentOfAStop moves the primary at each command of a
+// standby's stop: nothing is lost, and the way back is open.
+func TestFailoverInTheMomentOfAStop(t *testing.T) {
+	t.Parallel()
+	open, base := cases["small rolling"].open(t)
+	for k := 1; k <= 12; k++ {
+		w := open(t)
+		s, err := rehearse.Begin(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
+			t.Fatal(err)
+		}
+		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+			t.Errorf("failover at command %d of the stop: %v\n%s", k, err, rehearse.Transcript(s.Log.Records))
+			continue
+		}
+		if lost := base.Of(w.Sim).Truth().Lost; lost > 0 {
+			t.Errorf("failover at command %d of the stop: %d bytes of acknowledged writes are lost", k, lost)
+		}
+	}
+}
+
+// TestANodeThatFellBeforeItsTurn: nothing was begun on it, it does not answer
+// while the rollback ends, and comes back with its server down.
+func TestANodeThatFellBeforeItsTurn(t *testing.T) {
+	t.Parallel()
+	open, base := cases["small rolling"].open(t)
+	w := open(t)
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upTo(t.Context(), s, "node1/open"); err != nil {
+		t.Fatal(err)
+	}
+	w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node3", Command: w.Sim.Commands() + 1, For: 24 * time.Hour})
+	out, err := s.Work(t.Context(), "rollback", nil)
+	if err != nil || out.State == run.RolledBack {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	w.Sim.Heal()
+	_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
+	if found := base.Of(w.Sim).Findings(); len(found) > 0 {
+		t.Errorf("the lab finds: %s", strings.Join(found, "; "))
+	}
+}
