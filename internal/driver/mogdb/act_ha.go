@@ -256,6 +256,9 @@ func rollCall(ctx context.Context, t driver.Target) (string, error) {
 		if !h.Healthy() {
 			return "", &say.Problem{Place: name, Text: say.Join(": ", say.F("not healthy", "状态不正常"), stateText(name, h)), Next: say.F("shiplift status", "shiplift status")}
 		}
+		if planned := primaryAt(t.Plan, t.Step.ID); h.Primary() != (name == planned) {
+			return "", moved(name, planned)
+		}
 		words = append(words, fmt.Sprintf("%s %s", name, h.Role))
 	}
 	return strings.Join(words, ", "), nil

@@ -213,6 +213,10 @@ func revivePrimary(ctx context.Context, t driver.Target, name string) error {
 	if !t.Undoing {
 		return nil
 	}
+	name, err := lastRuler(ctx, t, name)
+	if err != nil {
+		return err
+	}
 	s, err := siteOf(t.Env, name)
 	if err != nil {
 		return err
@@ -251,6 +255,36 @@ func (s *site) startBlind(ctx context.Context, t driver.Target, role string) err
 	}
 	report(t)(say.F("the primary does not answer: %s is started as its standby nevertheless", "主库没有应答：仍将 %s 以备库启动", s.Name))
 	return s.startAs(ctx, t, role)
+}
+
+// lastRuler is the one node that was the primary when it ran last, by its own
+// note: somebody's failover may have made it so. Where several were, or some
+// node does not answer, it is the one of the plan.
+func lastRuler(ctx context.Context, t driver.Target, planned string) (string, error) {
+	only := ""
+	for _, name := range t.Env.Inventory.Names() {
+		s, err := siteOf(t.Env, name)
+		if err != nil {
+			return "", err
+		}
+		ruled, err := s.ruled(ctx)
+		if isGone(err) {
+			return planned, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if ruled && only != "" {
+			return planned, nil
+		}
+		if ruled {
+			only = name
+		}
+	}
+	if only == "" {
+		return planned, nil
+	}
+	return only, nil
 }
 
 // primaryAt is the node that is the primary at a step, as the plan has it.

@@ -40,8 +40,20 @@ func (stopAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, er
 	}
 	if h.Role == gaussdb.RoleNormal {
 		role = ""
+	} else if planned := primaryAt(t.Plan, t.Step.ID); (role == rolePrimary) != (planned == s.Name) {
+		return nil, moved(s.Name, planned)
 	}
 	return remember(stopMemo{role})
+}
+
+// moved is the refusal to go on where the primary is not the one of the plan:
+// its steps would stop the wrong server, and start the wrong one as the primary.
+func moved(at, planned string) error {
+	return &say.Problem{
+		Place: at,
+		Text:  say.F("the primary has moved since the plan was made: it should be %s now [M17]", "计划制定之后主库已变更：此时应为 %s［M17］", planned),
+		Next:  say.F("shiplift rollback, then make a new plan", "先执行 shiplift rollback，再重新制定计划"),
+	}
 }
 
 func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {

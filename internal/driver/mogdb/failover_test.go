@@ -2,9 +2,11 @@ package mogdb_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/sim"
@@ -103,6 +105,39 @@ func failoverThenBack(t *testing.T, w *world, step string, fallen bool) {
 	for _, n := range lab.Nodes() {
 		if n.Running != s.Plan.From {
 			t.Errorf("failover before %s (fallen: %t): %s runs %q behind the rollback", step, fallen, n.Name, n.Running)
+		}
+	}
+}
+
+// TestFailoverThenGoOn lets somebody else move the primary before a step and
+// the failed server come back as a standby: the run must not go on by the roles
+// of its plan, and must find its way back.
+func TestFailoverThenGoOn(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]plan.Request{"in place": inplaceR, "standby first": rollingR} {
+		for _, step := range []string{"cluster/note-roles", "cluster/quiet", "node2/stop"} {
+			t.Run(name+" before "+step, func(t *testing.T) {
+				t.Parallel()
+				w := open(t, gauss.Options{Nodes: 3, Install: "om", Load: true}, r, untraced)
+				s := w.begin(t)
+				if _, err := upTo(t.Context(), s, step); err != nil {
+					t.Fatal(err)
+				}
+				w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + 1})
+				_, _ = w.Env.Hosts["node3"].Run(t.Context(), host.Read("true"))
+				w.gsCtl(t, "node1", "start", "-M", "standby")
+				w.wait(t, 30*time.Second)
+				out, err := s.Work(t.Context(), "resume", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out.State == run.Upgraded || !strings.Contains(out.Why.EN, "the primary has moved") {
+					t.Errorf("ended %s at %s: %s", out.State, out.Step, out.Why.EN)
+				}
+				if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+					t.Fatal(err)
+				}
+			})
 		}
 	}
 }

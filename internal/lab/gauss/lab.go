@@ -427,7 +427,7 @@ var hooks = map[string]func(*sim.World, *sim.Machine, []string){
 		best := s.best(w, old)
 		kill(w, old)
 		if best != old && best.standby() {
-			s.crown(w, best, old.name)
+			s.promote(w, best)
 			best.wal.elected = true // the branch is new: nobody else holds it yet
 		}
 	},
