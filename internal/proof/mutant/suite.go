@@ -203,14 +203,16 @@ func (s *suite) learn(ctx context.Context) error {
 	}
 	began := time.Now()
 	fmt.Fprintf(os.Stderr, "look which test reaches which guard: %s\n", s.dir)
-	names, err := s.names(ctx)
+	names, below, err := s.names(ctx)
 	if err != nil {
 		return err
 	}
 	marks := s.state + ".marks"
 	defer os.Remove(marks)
 	units := []*unit{}
-	for _, name := range names {
+	for len(names) > 0 {
+		name := names[0]
+		names = names[1:]
 		if err := os.WriteFile(marks, make([]byte, s.guards+1), 0o644); err != nil {
 			return err
 		}
@@ -220,6 +222,7 @@ func (s *suite) learn(ctx context.Context) error {
 		}
 		if e.failed {
 			fmt.Fprintf(os.Stderr, "%s fails with nothing cut, and is left out\n%s\n", name, tail(e.out))
+			names = append(names, below[name]...) // those of its subtests that pass are not
 			continue
 		}
 		b, err := os.ReadFile(marks)
@@ -239,18 +242,18 @@ func (s *suite) learn(ctx context.Context) error {
 	return s.save()
 }
 
-// names lists the units.
-func (s *suite) names(ctx context.Context) ([]string, error) {
+// names lists the units, and the subtests of each test.
+func (s *suite) names(ctx context.Context) (out []string, below map[string][]string, err error) {
 	args := []string{"-test.v"}
 	if s.skips != nil {
 		args = append(args, "-test.skip", s.skips.String())
 	}
 	e, err := s.all(ctx, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	took := map[string]float64{}
-	below := map[string][]string{}
+	below = map[string][]string{}
 	for _, m := range passLine.FindAllStringSubmatch(e.out, -1) {
 		if m[1] == "SKIP" {
 			continue
@@ -262,7 +265,6 @@ func (s *suite) names(ctx context.Context) ([]string, error) {
 			below[name[:i]] = append(below[name[:i]], name)
 		}
 	}
-	var out []string
 	var visit func(name string, depth int)
 	visit = func(name string, depth int) {
 		subs := below[name]
@@ -281,9 +283,9 @@ func (s *suite) names(ctx context.Context) ([]string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: no test was seen\n%s", s.dir, tail(e.out))
+		return nil, nil, fmt.Errorf("%s: no test was seen\n%s", s.dir, tail(e.out))
 	}
-	return out, nil
+	return out, below, nil
 }
 
 // all runs every test once, with nothing cut.

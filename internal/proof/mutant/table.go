@@ -211,12 +211,13 @@ var facts = map[string]map[string]string{
 // redundant are guards whose removal changes nothing that a test could see, by
 // "file function: what", each with the guard that holds the same.
 var redundant = map[string]string{
-	"actions_services.go site.goneSoon: the wait ends after one look":         "it only spares another stop: its caller looks again, stops again and tells what is left",
-	"act_server.go stateText: if h.State == gaussdb.StateNeedRepair":          "a sentence: the check healthy refuses the same state and names M22",
-	"checks.go asker.release: case n.Running.Release != n.Installed.Release":  "the same check refuses the installed release by the same rule in its next line",
-	"doc.go Driver.Action: step healthy is left out":                          "MogHA is turned on only behind the same look at every node, and verify looks once more",
-	"switchover.go pair.waitClose: the wait ends after one look":              "it only shortens the stop of writes: the promotion waits for the last record in any case",
-	"switchover.go pair.prepare: the two nodes may be of different histories": "a standby of another history does not replay what the primary writes, which is proven in the next line",
+	"lease.go Lease.take: a lease that somebody took meanwhile is not told as held": "the look is made anew then, and finds the holder",
+	"actions_services.go site.goneSoon: the wait ends after one look":               "it only spares another stop: its caller looks again, stops again and tells what is left",
+	"act_server.go stateText: if h.State == gaussdb.StateNeedRepair":                "a sentence: the check healthy refuses the same state and names M22",
+	"checks.go asker.release: case n.Running.Release != n.Installed.Release":        "the same check refuses the installed release by the same rule in its next line",
+	"doc.go Driver.Action: step healthy is left out":                                "MogHA is turned on only behind the same look at every node, and verify looks once more",
+	"switchover.go pair.waitClose: the wait ends after one look":                    "it only shortens the stop of writes: the promotion waits for the last record in any case",
+	"switchover.go pair.prepare: the two nodes may be of different histories":       "a standby of another history does not replay what the primary writes, which is proven in the next line",
 }
 
 // brokenBuilds are caught by the simulation.
