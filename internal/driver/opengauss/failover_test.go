@@ -2,6 +2,7 @@ package opengauss_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -145,8 +146,11 @@ func TestANodeThatFellBeforeItsTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := upTo(t.Context(), s, "node1/open"); err != nil {
+	if _, err := s.Work(t.Context(), "apply", &rehearse.Death{At: 20}); !errors.Is(err, rehearse.ErrDead) {
 		t.Fatal(err)
+	}
+	if begun := rehearse.Transcript(s.Log.Records); !strings.Contains(begun, "node1/") || strings.Contains(begun, "node3/") {
+		t.Fatalf("the case is not what it was made for:\n%s", begun)
 	}
 	w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node3", Command: w.Sim.Commands() + 1, For: 24 * time.Hour})
 	out, err := s.Work(t.Context(), "rollback", nil)
