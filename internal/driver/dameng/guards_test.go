@@ -175,6 +175,30 @@ func TestStepsRefuse(t *testing.T) {
 	})
 }
 
+// TestTwoPrimariesEndTheWait: nobody waits on while two libraries take writes (I3).
+func TestTwoPrimariesEndTheWait(t *testing.T) {
+	t.Parallel()
+	env, _, _ := watch(t, oldWatch)
+	drivertest.Hear(env, "db2", "disql", func(s string) string { return strings.ReplaceAll(s, "STANDBY", "PRIMARY") })
+	s, err := newSite(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.lookOpen(t.Context(), true)
+	drivertest.Refuses(t, err, "(I3)")
+}
+
+// TestWithoutDataWatchNobodyOpensIt: a single database that is not OPEN is left to a person (DM-060, DM-070).
+func TestWithoutDataWatchNobodyOpensIt(t *testing.T) {
+	t.Parallel()
+	env, d, _ := watch(t, lab.Options{Topology: "single", Release: "8.1.1.101"})
+	k, err := newTask(driver.Target{Env: env, Plan: &plan.Plan{}, Step: plan.Step{ID: "x", Node: d.site.nodes[0].name, Args: map[string]string{"primary": d.primary}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, k.openOnceMore(t.Context(), "x"), "DM-060")
+}
+
 // TestWordsOfTheServer: a refusal of the server is told by its rule.
 func TestWordsOfTheServer(t *testing.T) {
 	t.Parallel()
@@ -206,7 +230,7 @@ func TestPathsRefuseByState(t *testing.T) {
 		told := false
 		for _, h := range a.Hops {
 			for _, n := range h.Notes {
-				told = told || n.Rule == rule
+				told = told || n.Rule == rule && !strings.Contains(n.Says.EN, "cannot be undone") // a loss is told by the same rule
 			}
 		}
 		if !told {
