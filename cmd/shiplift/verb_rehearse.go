@@ -26,8 +26,8 @@ func (a *app) rehearseVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rehearse [PLAN]",
 		Short: a.t("Carry a plan out many times on a simulated twin, with faults", "在模拟副本上多次演练计划并注入故障"),
-		Long: a.t("Builds a simulated twin of the cluster from what was observed and carries your plan out\non it many times. In each run something goes wrong by chance: the tool is killed, a\nlink breaks, a machine loses power, a disk fills. Tells how the runs ended, how long\nthey took, for how long clients could not write, and which steps are the riskiest.\nWith a saved plan no machine is reached at all; without one the cluster is read. The\nsame plan and seed give the same result. When the twin's plan is not yours step for\nstep, it says what differs and rehearses nothing.",
-			"根据观察到的状态构建集群的模拟副本，在其上多次执行您的计划。每次演练都会随机出现故障：\n工具被杀、连接中断、机器掉电、磁盘写满。给出各次演练的结局、用时、写入中断时长和风险最高的步骤。\n给出已保存的计划时不访问任何机器；否则先读取集群。相同的计划和种子得到相同的结果。\n若副本上的计划与您的计划不能逐步对应，则说明差异，不做演练。"),
+		Long: a.t("Builds a simulated twin of the cluster from what was observed and carries your plan out\non it many times. In each run something goes wrong by chance: the tool is killed, a\nlink breaks, a machine loses power, a disk fills, a package arrives damaged, a second\noperator starts. Tells how the runs ended, how long\nthey took, for how long clients could not write, and which steps are the riskiest.\nWith a saved plan no machine is reached at all; without one the cluster is read. The\nsame plan and seed give the same result. When the twin's plan is not yours step for\nstep, it says what differs and rehearses nothing.",
+			"根据观察到的状态构建集群的模拟副本，在其上多次执行您的计划。每次演练都会随机出现故障：\n工具被杀、连接中断、机器掉电、磁盘写满、升级包损坏、另一名操作者同时启动工具。给出各次演练的结局、用时、写入中断时长和风险最高的步骤。\n给出已保存的计划时不访问任何机器；否则先读取集群。相同的计划和种子得到相同的结果。\n若副本上的计划与您的计划不能逐步对应，则说明差异，不做演练。"),
 		Example: "  shiplift rehearse p.json\n  shiplift rehearse p.json --runs 1000 --seed 7 --output json\n  shiplift rehearse p.json --runs 1 --seed 42        # one run, told record by record\n  shiplift rehearse --to 15.17 --package postgresql-15.17-linux-amd64.tar.gz",
 		Args:    a.maxArgs(1),
 	}
