@@ -517,9 +517,11 @@ func (n *node) copyTree(ctx context.Context, from, to string) error {
 // again what the plan had done to it since: the HUGE path. It reports whether
 // there was a copy.
 func (k *task) coldBack(ctx context.Context) (bool, error) {
-	if under, err := k.n.exists(ctx, k.puttingBack()); err != nil {
+	begun, err := k.n.exists(ctx, k.puttingBack())
+	if err != nil {
 		return false, err
-	} else if !under {
+	}
+	if !begun {
 		if standing, err := coldProbe(ctx, k); err != nil || standing != driver.Applied {
 			return false, err
 		}
@@ -527,35 +529,38 @@ func (k *task) coldBack(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if k.m.shared() {
-		// The tools that match what runs below: dmasmsvr is of the new software by now (DM-094).
-		if err := k.rman(ctx, "RESTORE DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'", "RECOVER DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'"); err != nil {
-			return false, err
-		}
-	} else {
-		dirs, err := k.coldKept(ctx)
-		if err != nil {
-			return false, err
-		}
-		for _, d := range dirs {
-			if err := k.n.putBack(ctx, coldOf(d, k.arg("to")), d); err != nil {
-				return false, err
-			}
-		}
-		if strings.HasPrefix(k.arg("runbook"), R1) { // the copy is older than this change
-			if err := k.n.setIni(ctx, "ALTER_MODE_STATUS", "1"); err != nil {
-				return false, err
-			}
-		}
-	}
-	if had, err := k.n.exists(ctx, k.ctlBackup()); err != nil {
+	if err := k.coldIn(ctx); err != nil {
 		return false, err
-	} else if had {
-		if err := hugeDo(ctx, k); err != nil {
-			return false, err
-		}
+	}
+	had, err := k.n.exists(ctx, k.ctlBackup())
+	if err == nil && had {
+		err = hugeDo(ctx, k)
+	}
+	if err != nil {
+		return false, err
 	}
 	return true, k.n.change(ctx, "rm", "-f", k.puttingBack())
+}
+
+// coldIn replaces the library by its copy.
+func (k *task) coldIn(ctx context.Context) error {
+	if k.m.shared() {
+		// The tools that match what runs below: dmasmsvr is of the new software by now (DM-094).
+		return k.rman(ctx, "RESTORE DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'", "RECOVER DATABASE '%s' FROM BACKUPSET '"+k.coldSet()+"'")
+	}
+	dirs, err := k.coldKept(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if err := k.n.putBack(ctx, coldOf(d, k.arg("to")), d); err != nil {
+			return err
+		}
+	}
+	if strings.HasPrefix(k.arg("runbook"), R1) { // the copy is older than this change
+		return k.n.setIni(ctx, "ALTER_MODE_STATUS", "1")
+	}
+	return nil
 }
 
 // puttingBack is the mark that a library is being replaced by its cold copy: a

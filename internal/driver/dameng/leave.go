@@ -29,25 +29,9 @@ func (k *task) readyToLeave(ctx context.Context) (bool, error) {
 	case k.m == k.primary() && !alone:
 		members = k.s.members
 	}
-	for _, m := range members {
-		for _, n := range m.nodes {
-			pid, err := n.serverProcess(ctx)
-			if err != nil {
-				return false, err
-			}
-			if pid == 0 {
-				return false, nil
-			}
-			if err := n.answers(ctx, release.Version{}, "", k.report); err != nil {
-				return false, err // one that was started a moment ago does not answer yet
-			}
-			in, err := n.look(ctx)
-			if err != nil {
-				return false, err
-			}
-			if in.Status != "OPEN" {
-				return false, nil
-			}
+	for _, n := range nodesOf(members...) {
+		if open, err := n.isOpen(ctx, k.report); err != nil || !open {
+			return false, err
 		}
 	}
 	if k.m != k.primary() || !k.mustBeEqual() {
@@ -56,6 +40,19 @@ func (k *task) readyToLeave(ctx context.Context) (bool, error) {
 	// What came back after a loss of power may not be fed any more.
 	bad, err := k.m.badArchives(ctx)
 	return len(bad) == 0, err
+}
+
+// isOpen reports whether the server runs and its database is OPEN.
+func (n *node) isOpen(ctx context.Context, report func(say.Text)) (bool, error) {
+	pid, err := n.serverProcess(ctx)
+	if err != nil || pid == 0 {
+		return false, err
+	}
+	if err := n.answers(ctx, release.Version{}, "", report); err != nil {
+		return false, err // one that was started a moment ago does not answer yet
+	}
+	in, err := n.look(ctx)
+	return in.Status == "OPEN", err
 }
 
 // mustBeEqual reports whether the standbys have to be equal with the primary at the exit.

@@ -34,26 +34,33 @@ func checkOptions(r plan.Request) error {
 		if !ok {
 			return problem("--option "+name, say.F("driver dameng has no such option; it has %s", "驱动 dameng 没有该选项；可用的有 %s", strings.Join(slices.Sorted(maps.Keys(optionNames)), ", ")), say.Text{})
 		}
-		if values != nil && !slices.Contains(values, r.Options[name]) {
-			return problem("--option "+name, say.F("%q is not one of %s", "%q 不在可选值 %s 中", r.Options[name], strings.Join(values, ", ")), say.Text{})
-		}
-		if (name == "release" || name == "old-bin") && !repairs(r) {
-			return problem("--option "+name, say.F("it belongs to repair-exit alone", "仅用于 repair-exit"), say.Text{})
-		}
-		if name == "old-bin" {
-			if err := aPath(r.Options[name]); err != nil {
-				return problem("--option "+name, say.F("%q is not an absolute path", "%q 不是绝对路径", r.Options[name]), say.Text{})
-			}
-			continue
-		}
-		if values == nil {
-			if _, err := release.Parse(r.Options[name]); err != nil {
-				return problem("--option "+name, say.Same(err.Error()), say.Text{})
-			}
+		if err := checkOption(r, name, values); err != nil {
+			return err
 		}
 	}
 	if r.Component != "" || len(r.Nodes) > 0 || r.Candidate != "" || r.Continue {
 		return problem("", say.F("Dameng is upgraded as a whole: no component, nodes or candidate can be chosen", "达梦只能整体升级：不能指定组件、部分节点或候选主库"), say.Text{})
+	}
+	return nil
+}
+
+// checkOption reads the value of one option; values are those that it may have.
+func checkOption(r plan.Request, name string, values []string) error {
+	place, value := "--option "+name, r.Options[name]
+	if (name == "release" || name == "old-bin") && !repairs(r) {
+		return problem(place, say.F("it belongs to repair-exit alone", "仅用于 repair-exit"), say.Text{})
+	}
+	switch {
+	case name == "old-bin":
+		if err := aPath(value); err != nil {
+			return problem(place, say.F("%q is not an absolute path", "%q 不是绝对路径", value), say.Text{})
+		}
+	case values == nil:
+		if _, err := release.Parse(value); err != nil {
+			return problem(place, say.Same(err.Error()), say.Text{})
+		}
+	case !slices.Contains(values, value):
+		return problem(place, say.F("%q is not one of %s", "%q 不在可选值 %s 中", value, strings.Join(values, ", ")), say.Text{})
 	}
 	return nil
 }

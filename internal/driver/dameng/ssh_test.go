@@ -84,20 +84,20 @@ func allRun(l *simlab.Lab, release string) error {
 }
 
 // overSSH is a scene in a lab whose machines answer over ssh.
-func (sc scene) overSSH(t *testing.T) (*simlab.Lab, rehearse.World) {
+func (s scene) overSSH(t *testing.T) (*simlab.Lab, rehearse.World) {
 	t.Helper()
 	const speed = 20
-	args := simlab.Args{"topology": sc.opts.Topology, "standbys": strconv.Itoa(max(sc.opts.Standbys, 1)), "release": sc.opts.Release, "to": sc.to}
-	if sc.bridge != "" {
-		args["to"] += "," + sc.bridge
+	args := simlab.Args{"topology": s.opts.Topology, "standbys": strconv.Itoa(max(s.opts.Standbys, 1)), "release": s.opts.Release, "to": s.to}
+	if s.bridge != "" {
+		args["to"] += "," + s.bridge
 	}
-	if sc.opts.Lang != "" {
-		args["prompts"] = sc.opts.Lang
+	if s.opts.Lang != "" {
+		args["prompts"] = s.opts.Lang
 	}
-	if sc.opts.GBK {
+	if s.opts.GBK {
 		args["gbk"] = "true"
 	}
-	if sc.opts.HugeTables {
+	if s.opts.HugeTables {
 		args["huge-tables"] = "true"
 	}
 	dir := filepath.Join(t.TempDir(), "lab")
@@ -110,7 +110,7 @@ func (sc scene) overSSH(t *testing.T) (*simlab.Lab, rehearse.World) {
 			t.Error(err)
 		}
 	})
-	if sc.before != nil { // the one scene with a slip before it
+	if s.before != nil { // the one scene with a slip before it
 		if err := l.Site().Break("equal-magic", "db2"); err != nil {
 			t.Fatal(err)
 		}
@@ -132,11 +132,11 @@ func (sc scene) overSSH(t *testing.T) (*simlab.Lab, rehearse.World) {
 		Driver: dameng.Driver{},
 		Env: driver.Env{Hosts: guarded(t, hosts), Inventory: inv, Clock: simlab.NewClock(speed),
 			Secret: func(string, string) (string, error) { return strings.TrimSpace(string(password)), nil }},
-		Request: driver.WithMode(dameng.Driver{}, inv, plan.Request{To: sc.to, Mode: sc.mode, Packages: l.Packages(), Options: sc.options}),
+		Request: driver.WithMode(dameng.Driver{}, inv, plan.Request{To: s.to, Mode: s.mode, Packages: l.Packages(), Options: s.options}),
 		Accept:  []string{"point-of-no-return", "hop1/point-of-no-return", "hop2/point-of-no-return"},
 		Truth:   func() error { return nil }, // asked at the end
 	}
-	if sc.opts.Topology == "dsc" && sc.mode == "" {
+	if s.opts.Topology == "dsc" && s.mode == "" {
 		w.Request.Mode = "inplace"
 	}
 	return l, w

@@ -552,17 +552,8 @@ func (d *session) view(name string) (*view, string) {
 			v.rows = append(v.rows, []string{"4", "MAIN", hugePath(text)})
 		}
 		return v, ""
-	case "V$DATAFILE":
-		v := &view{cols: []string{"GROUP_ID", "ID", "PATH"}}
-		for i, f := range []string{"SYSTEM.DBF", "ROLL.DBF", "MAIN.DBF"} {
-			v.rows = append(v.rows, []string{fmt.Sprint(i), "0", s.Data + "/" + f})
-		}
-		if f := r.outside[s.Member]; f != "" {
-			v.rows = append(v.rows, []string{"5", "0", f})
-		}
-		return v, ""
-	case "V$RLOGFILE":
-		return &view{[]string{"GROUP_ID", "FILE_ID", "PATH"}, [][]string{{"2", "0", s.Data + "/DAMENG01.log"}, {"2", "1", s.Data + "/DAMENG02.log"}}}, ""
+	case "V$DATAFILE", "V$RLOGFILE":
+		return d.files(name), ""
 	case "V$ASMDISK":
 		n := "4000"
 		if !ver(r.dcr[s.Member]).less(vASM) {
@@ -571,6 +562,22 @@ func (d *session) view(name string) (*view, string) {
 		return &view{[]string{"DISK_VERSION", "DISK_NAME"}, [][]string{{n, "DCR0"}}}, ""
 	}
 	return d.hugeTable(name, sv, l)
+}
+
+// files are the data files or the redo logs of the library.
+func (d *session) files(name string) *view {
+	v := &view{cols: []string{"GROUP_ID", "ID", "PATH"}}
+	list := []string{"SYSTEM.DBF", "ROLL.DBF", "MAIN.DBF"}
+	if name == "V$RLOGFILE" {
+		v.cols[1], list = "FILE_ID", []string{"DAMENG01.log", "DAMENG02.log"}
+	}
+	for i, f := range list {
+		v.rows = append(v.rows, []string{fmt.Sprint(i), "0", d.s.Data + "/" + f})
+	}
+	if f := d.r.outside[d.s.Member]; f != "" && name == "V$DATAFILE" {
+		v.rows = append(v.rows, []string{"5", "0", f})
+	}
+	return v
 }
 
 // hugeTable is a HUGE table: one of an older release cannot be used (DM-081).
