@@ -253,3 +253,27 @@ func TestWhatWasProvenIsProvenAgain(t *testing.T) {
 	}
 	drivertest.ProvenAgain(t, Driver{}, env, p)
 }
+
+// TestVerifyComparesEveryNode: releases, health and role (I3, I6, I7).
+func TestVerifyComparesEveryNode(t *testing.T) {
+	t.Parallel()
+	p := &plan.Plan{To: "8.1.1.15", Before: map[string]plan.NodeState{"db2": {Role: "standby", Health: healthOpen}}}
+	well := driver.Node{Name: "db2", Reachable: true, Role: "standby", Running: "8.1.1.15", Installed: "8.1.1.15", Health: healthOpen}
+	if fs := verifyNode(well, p); len(fs) > 0 {
+		t.Fatalf("a node that is well is not: %+v", fs)
+	}
+	for says, bend := range map[string]func(*driver.Node){
+		"it cannot be read":              func(n *driver.Node) { *n = driver.Node{Name: "db2", Trouble: "no answer"} },
+		"it runs 8.1.1.14":               func(n *driver.Node) { n.Running = "8.1.1.14" },
+		"its software is 8.1.1.14":       func(n *driver.Node) { n.Installed = "8.1.1.14" },
+		"before the upgrade it was open": func(n *driver.Node) { n.Health = healthMount },
+		"its role is primary":            func(n *driver.Node) { n.Role = "primary" },
+	} {
+		n := well
+		bend(&n)
+		fs := verifyNode(n, p)
+		if len(fs) != 1 || !strings.Contains(fs[0].Says.EN, says) {
+			t.Errorf("%s: %+v", says, fs)
+		}
+	}
+}
