@@ -277,3 +277,22 @@ func TestVerifyComparesEveryNode(t *testing.T) {
 		}
 	}
 }
+
+// TestProofsRefuse: what proves something says no when it does not hold.
+func TestProofsRefuse(t *testing.T) {
+	t.Parallel()
+	env, d, _ := watch(t, oldWatch)
+	n := d.site.nodes[1]
+	drivertest.Refuses(t, n.answers(t.Context(), release.V(8, 1, 1, 15), "", nil), "was expected")
+	proof, _ := Driver{}.Action("prove-exit")
+	target := driver.Target{Env: env, Plan: &plan.Plan{}, Step: plan.Step{ID: "x", Node: n.name, Args: map[string]string{"primary": d.primary}}}
+	drivertest.Refuses(t, proof.Do(t.Context(), target), "dmserver runs")
+	drivertest.Hear(env, d.site.nodes[0].name, "disql", func(s string) string { return strings.ReplaceAll(s, " VALID", " INVALID") })
+	s, err := newSite(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := s.lookOpen(t.Context(), true); err == nil && l.Done {
+		t.Error("all is said to be open with archives that are not VALID (DM-063, DM-073)")
+	}
+}
