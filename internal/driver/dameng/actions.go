@@ -619,8 +619,7 @@ func (k *task) release(ctx context.Context) error {
 	for _, n := range p.nodes {
 		in, err := n.look(ctx)
 		if err != nil {
-			k.report(say.Join(": ", say.F("%s does not tell whether it feeds %s", "无法得知 %s 是否仍向 %s 发送日志", n.name, k.m.name), say.Of(err)))
-			continue
+			return &driver.Owed{Node: n.name, Err: err} // it may serve, and feed this standby
 		}
 		if !in.Up || in.Mode != "PRIMARY" {
 			continue
