@@ -2,7 +2,6 @@ package proof_test
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -14,10 +13,7 @@ import (
 // BenchmarkUpgrades plays whole upgrades with faults, each with its proof at
 // the end, on all cores: the seeds of TestSim, again and again.
 func BenchmarkUpgrades(b *testing.B) {
-	for _, c := range cases() {
-		if !strings.Contains(c.Name, *only) {
-			continue
-		}
+	for _, c := range chosen(cases()) {
 		b.Run(c.Name, func(b *testing.B) {
 			var next atomic.Uint64
 			began := cpuTime()

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,10 +31,7 @@ var stillOpen = map[string]string{}
 // TestSim plays every case with seeds seed0… and faults (make sim).
 func TestSim(t *testing.T) {
 	t.Parallel()
-	for _, c := range cases() {
-		if !strings.Contains(c.Name, *only) {
-			continue
-		}
+	for _, c := range chosen(cases()) {
 		c.Only = *fault
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
@@ -42,6 +40,14 @@ func TestSim(t *testing.T) {
 			t.Logf("%d runs, %.0f a second: %v", *seeds, float64(*seeds)/time.Since(began).Seconds(), finals)
 		})
 	}
+}
+
+// chosen are the cases that -case names: the one of that name, or all whose names contain it.
+func chosen(all []rehearse.Case) []rehearse.Case {
+	if i := slices.IndexFunc(all, func(c rehearse.Case) bool { return c.Name == *only }); i >= 0 {
+		return all[i : i+1]
+	}
+	return slices.DeleteFunc(all, func(c rehearse.Case) bool { return !strings.Contains(c.Name, *only) })
 }
 
 // playAll plays a case with all seeds on all cores and stops at the first that fails.

@@ -383,6 +383,9 @@ func (p *Played) Tell() string {
 		fmt.Fprintf(&b, "  fault: %s\n", f)
 	}
 	fmt.Fprintf(&b, "  the operator typed: %s\n", strings.Join(p.Verbs, ", "))
+	if p.Troubled != "" {
+		fmt.Fprintf(&b, "  the first failure was met at step %s\n", p.Troubled)
+	}
 	if p.Log != nil {
 		b.WriteString(Transcript(p.Log.Records))
 	}
