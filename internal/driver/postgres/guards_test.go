@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -316,4 +317,19 @@ func TestWaitsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	drivertest.Refuses(t, p.to.waitAnswer(t.Context()), "the server of db2 accepts connections")
+}
+
+// TestAnOldPrimaryThatIsAwayIsOwed: the way back leaves the present primary
+// alone until the old one answers (I3, I4).
+func TestAnOldPrimaryThatIsAwayIsOwed(t *testing.T) {
+	t.Parallel()
+	l, _, a, target := switching(t)
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	l.World.With(func() { l.World.Machine("db1").PowerOff() })
+	var owed *driver.Owed
+	if err := a.Undo(t.Context(), target); !errors.As(err, &owed) || owed.Node != "db1" {
+		t.Errorf("got %v, want what db1 owes", err)
+	}
 }
