@@ -185,6 +185,22 @@ func (j *judge) try(ctx context.Context, g *guard, dir string) (verdict, error) 
 	return got, ctx.Err()
 }
 
+// verdicts judges guards, or only remembers how they were judged.
+func (j *judge) verdicts(ctx context.Context, guards []*guard, workers int, remembered bool) (map[*guard]verdict, error) {
+	if !remembered {
+		return j.all(ctx, guards, workers)
+	}
+	out := map[*guard]verdict{}
+	for _, g := range guards {
+		v, ok := j.v.get(g.id())
+		if !ok {
+			return nil, fmt.Errorf("%s was never judged: run it without -write", g.id())
+		}
+		out[g] = v
+	}
+	return out, nil
+}
+
 // all judges guards, a few at a time.
 func (j *judge) all(ctx context.Context, guards []*guard, workers int) (map[*guard]verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -36,6 +36,7 @@ func prove(ctx context.Context) error {
 	workers := flag.Int("j", 2, "how many runs at once")
 	budget := flag.Duration("budget", 2*time.Minute, "for one guard in one package's tests")
 	longer := flag.Duration("longest", 30*time.Second, "tests that take longer are not run")
+	write := flag.Bool("write", false, "run nothing but the broken builds: write the list from the verdicts that are there")
 	broken := flag.String("break", "", "play the seed that catches this broken build")
 	doc := flag.String("doc", "docs/proof.md", "the list that is read for hints and, of a whole run, written")
 	flag.Parse()
@@ -73,7 +74,7 @@ func prove(ctx context.Context) error {
 		return err
 	}
 	j := &judge{w: w, v: v, hints: hintsOf(filepath.Join(root, filepath.FromSlash(*doc)), v), budget: *budget, longer: *longer}
-	got, err := j.all(ctx, guards, *workers)
+	got, err := j.verdicts(ctx, guards, *workers, *write)
 	if err != nil {
 		return err
 	}
