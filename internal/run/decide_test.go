@@ -3,6 +3,7 @@ package run
 import (
 	"testing"
 
+	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/plan"
 )
 
@@ -16,5 +17,13 @@ func TestGoingBackAStepOfUnknownStandingIsProbedFirst(t *testing.T) {
 		if len(d.Orders) != 1 || d.Orders[0].Deed != want {
 			t.Errorf("%s: %+v, want %s", status, d, want)
 		}
+	}
+}
+
+// TestTheProofOfTheResultIsMadeAgain: what was proven before a crash does not count (I2, I6).
+func TestTheProofOfTheResultIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	if got, err := (verifyAction{}).Probe(t.Context(), driver.Target{}); got != driver.NotApplied || err != nil {
+		t.Errorf("got %s, %v", got, err)
 	}
 }

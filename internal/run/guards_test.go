@@ -7,11 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/journal"
+	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // fullDisk is a log whose copy on one node cannot be written.
@@ -135,5 +138,24 @@ func TestARollbackIsOverOnlyWhenEveryNodeIsAsBefore(t *testing.T) {
 				t.Errorf("%+v, %v", out, err)
 			}
 		})
+	}
+}
+
+// doubter finds something wrong with every result.
+type doubter struct{ drivertest.Toy }
+
+func (doubter) Verify(context.Context, driver.Env, *plan.Plan) ([]check.Finding, error) {
+	return []check.Finding{{ID: "x", Severity: check.Block, Says: say.F("it is not well", "状态不正常")}}, nil
+}
+
+// TestAResultThatIsNotProvenIsNoSuccess: what Verify finds fails the run (I6, I7).
+func TestAResultThatIsNotProvenIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	w := toyWorld(2, nil)
+	w.Driver = doubter{}
+	s := begin(t, w)
+	out, err := s.Work(t.Context(), "apply", nil)
+	if err != nil || out.State != run.FailedState || out.Step != "verify" || !strings.Contains(out.Why.EN, "it is not well") {
+		t.Errorf("%+v, %v", out, err)
 	}
 }

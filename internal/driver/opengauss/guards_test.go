@@ -312,3 +312,36 @@ func TestAPackageThatUnpacksToAnotherCommit(t *testing.T) {
 	}
 	drivertest.Refuses(t, rm.nameRelease(t.Context(), s, o.Detail.(*view).Nodes[1].App), "GAUSS-52935")
 }
+
+// TestTheStrategyIsRefused: one old release, the same everywhere, and a package
+// that leads forward (spec/opengauss.md section 4.2).
+func TestTheStrategyIsRefused(t *testing.T) {
+	t.Parallel()
+	for says, bend := range map[string]func(*view, *gaussdb.Package){
+		"is not a symbolic link":         func(v *view, _ *gaussdb.Package) { v.Nodes[1].NoLink = true },
+		"cannot be read":                 func(v *view, _ *gaussdb.Package) { v.Nodes[1].Up = false },
+		"upgrade_version cannot be read": func(v *view, _ *gaussdb.Package) { v.Nodes[1].SoftErr = errors.New("no") },
+		"the binaries are of":            func(v *view, _ *gaussdb.Package) { v.Nodes[1].Installed.Commit = "00000000" },
+		"different releases installed": func(v *view, _ *gaussdb.Package) {
+			v.Nodes[1].Installed.Commit, v.Nodes[1].Software.Commit = "00000000", "00000000"
+		},
+		"is lower than the installed one": func(_ *view, p *gaussdb.Package) { p.Software.Kernel = 1 },
+		"has no upgrade_sql.tar.gz":       func(v *view, p *gaussdb.Package) { p.Software.Kernel, p.HasSQL = v.Nodes[0].Software.Kernel+1, false },
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			_, o, r := guarded{}.open(t)
+			pkg, err := gaussdb.ReadPackage(r.Packages)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := o.Detail.(*view)
+			if _, err := decide(v, pkg, r); err != nil {
+				t.Fatalf("a way that is there is refused: %v", err)
+			}
+			bend(v, pkg)
+			_, err = decide(v, pkg, r)
+			drivertest.Refuses(t, err, says)
+		})
+	}
+}
