@@ -37,3 +37,6 @@ var moreSuites = map[string][]string{
 var slowTests = map[string]*regexp.Regexp{
 	"internal/driver/postgres": regexp.MustCompile(`^TestReal`),
 }
+
+// testless are packages that have no tests of their own.
+var testless = []string{"internal/wait"}
