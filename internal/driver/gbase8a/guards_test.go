@@ -292,3 +292,25 @@ func TestTheLicenseIsWhereTheInstallerLooks(t *testing.T) {
 	}
 	t.Error("the installer was given no license")
 }
+
+// TestVerifyComparesReleases: of the process and of the files (I6).
+func TestVerifyComparesReleases(t *testing.T) {
+	t.Parallel()
+	well := driver.Node{Name: "db1", Reachable: true, Running: "9.5.3.28.12", Installed: "9.5.3.28.12"}
+	p := &plan.Plan{To: "9.5.3.28.12"}
+	for says, bend := range map[string]func(*driver.Node){
+		"does not answer": func(n *driver.Node) { n.Reachable = false },
+		"has 9.5.3.20.1":  func(n *driver.Node) { n.Installed = "9.5.3.20.1" },
+		"it runs \"9.5.3": func(n *driver.Node) { n.Running = "9.5.3.20.1" },
+	} {
+		n := well
+		if bad := check.Blocking(releasesProven(driver.Observation{Nodes: []driver.Node{n}}, p)); len(bad) > 0 {
+			t.Fatalf("a node that is well is not: %+v", bad)
+		}
+		bend(&n)
+		bad := check.Blocking(releasesProven(driver.Observation{Nodes: []driver.Node{n}}, p))
+		if len(bad) != 1 || !strings.Contains(bad[0].Says.EN, says) {
+			t.Errorf("%s: %+v", says, bad)
+		}
+	}
+}
