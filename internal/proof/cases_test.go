@@ -280,13 +280,7 @@ var gaussCases = map[string]gaussCase{
 
 // hooks are the troubles of these products that chance may bring; the drivers'
 // own tests strike with the others at places of their choice.
-func (c gaussCase) hooks() []string {
-	out := []string{"slow standby", "switchover late"}
-	if c.flavor == gauss.OpenGauss || *wild {
-		out = append(out, "failover")
-	}
-	return out
-}
+func (c gaussCase) hooks() []string { return []string{"slow standby", "switchover late", "failover"} }
 
 // opener makes the cluster once; each seed forks it.
 func (c gaussCase) opener() func(uint64) (rehearse.World, error) {

@@ -11,6 +11,7 @@ import (
 var (
 	incident = regexp.MustCompile(`(?m)^\| (B-\d+): .*\| (.*) \|$`)
 	shownBy  = regexp.MustCompile(`go test (?:-race )?(\./\S+) -run '?([^\s'` + "`" + `]+)`)
+	whole    = regexp.MustCompile("go test (\\./\\S+)`") // all tests of a package
 	testFunc = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 )
 
@@ -53,6 +54,11 @@ func isShown(t *testing.T, by string) bool {
 			if hasTest(t, filepath.Join("../..", m[1]), name) {
 				return true
 			}
+		}
+	}
+	for _, m := range whole.FindAllStringSubmatch(by, -1) {
+		if hasTest(t, filepath.Join("../..", m[1]), "Test") {
+			return true
 		}
 	}
 	return false
