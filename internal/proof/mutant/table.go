@@ -211,6 +211,9 @@ var facts = map[string]map[string]string{
 // redundant are guards whose removal changes nothing that a test could see, by
 // "file function: what", each with the guard that holds the same.
 var redundant = map[string]string{
+	"plan.go Driver.Plan: step put-license comes before the step it waits for":      "both only lay files down; the installer waits for both",
+	"doc.go Driver.Action: the probe of step healthy says applied":                  "MogHA is turned on only behind the same look at every node, and verify looks once more",
+	"verify.go verifier.node: verify does not tell a server that fell":              "a server that is down is told as not healthy as well",
 	"lease.go Lease.take: a lease that somebody took meanwhile is not told as held": "the look is made anew then, and finds the holder",
 	"actions_services.go site.goneSoon: the wait ends after one look":               "it only spares another stop: its caller looks again, stops again and tells what is left",
 	"act_server.go stateText: if h.State == gaussdb.StateNeedRepair":                "a sentence: the check healthy refuses the same state and names M22",
