@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// ownPackages is a directory for one case: no other writes there while it reads.
+func ownPackages() (string, error) { return os.MkdirTemp(packages, "case-") }
+
 // cases are all practice clusters that the simulation plays on.
 func cases() []rehearse.Case {
 	out := []rehearse.Case{{Name: "toy-3", Open: toy}}
@@ -149,7 +152,11 @@ func (c gbaseCase) opener() func(uint64) (rehearse.World, error) {
 		room, r := sim.New(7), c.r
 		gbaselab.Install(room, c.cfg)
 		room.NoTrace()
-		files, err := gbaselab.WritePackages(packages, c.cfg)
+		dir, err := ownPackages()
+		if err != nil {
+			return rehearse.World{}, err
+		}
+		files, err := gbaselab.WritePackages(dir, c.cfg)
 		if r.Component == "" {
 			r.Packages = files
 		}
@@ -301,7 +308,11 @@ func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
 		if err != nil {
 			return w, err
 		}
-		files, err := p.Write(packages)
+		dir, err := ownPackages()
+		if err != nil {
+			return w, err
+		}
+		files, err := p.Write(dir)
 		r := c.r
 		r.Packages = files[:1]
 		if r.Component != "" {
