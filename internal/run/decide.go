@@ -151,25 +151,12 @@ func decideBack(t *Trail, s *Session) Decision {
 	open := false
 	// blocked[i]: something that needs step i, at any distance, is not yet settled.
 	blocked := make([]bool, len(t.Steps))
-	left := newLeftovers(len(t.Steps))
-	later := map[like]bool{} // steps that are left, and came after the one that is looked at
+	left := newLeftovers(t)
 	for i := len(t.Steps) - 1; i >= 0; i-- {
 		step, st := &t.Plan.Steps[i], &t.Steps[i]
 		undone := !undoable(*step) || st.Status == Pending
 		// What another node owes is left alone by this process: it would be tried for ever.
-		owing := !undone && st.Status == Owing && s.Failed[i]
-		if owing {
-			left.owe(i, st.OwedBy)
-		}
-		held := !undone && left.holds(i, step)
-		if held || !undone && step.Node == "" && later[likeOf(step)] {
-			left.oweAll(i, step)
-		}
-		held = held || owing || !undone && later[likeOf(step)]
-		if held {
-			later[likeOf(step)] = true
-			left.oweBetween(t, i)
-		}
+		held := !undone && left.keeps(i, st.Status == Owing && s.Failed[i])
 		for _, need := range t.needs[i] {
 			blocked[need] = blocked[need] || blocked[i] || !undone && !held
 		}
@@ -213,21 +200,46 @@ func (s *Session) orderBack(d *Decision, i int, step *plan.Step, at Status) *Sto
 // it is owed. What came before on the same node has to wait for that: the way
 // back of a node keeps its order, whatever the other nodes do. A step of the
 // cluster waits for all nodes that it acts on, and they for it.
-type leftovers []map[string]bool
+type leftovers struct {
+	t     *Trail
+	nodes []map[string]bool // by step
+	later map[like]bool     // what is left, of the steps that came after the one that is looked at
+}
 
 // everyNode stands for all nodes of the cluster.
 const everyNode = "*"
 
-func newLeftovers(steps int) leftovers { return make(leftovers, steps) }
-
-func (l leftovers) owe(i int, node string) {
-	if l[i] == nil {
-		l[i] = map[string]bool{}
-	}
-	l[i][node] = true
+func newLeftovers(t *Trail) *leftovers {
+	return &leftovers{t: t, nodes: make([]map[string]bool, len(t.Steps)), later: map[like]bool{}}
 }
 
-func (l leftovers) oweAll(i int, step *plan.Step) {
+// keeps reports whether step i has to stay as it is for now: because another
+// node owes something for it, or because something that came after it is left.
+func (l *leftovers) keeps(i int, owing bool) bool {
+	step := &l.t.Plan.Steps[i]
+	if owing {
+		l.owe(i, l.t.Steps[i].OwedBy)
+	}
+	held, late := l.holds(i, step), l.later[likeOf(step)]
+	if held || late && step.Node == "" {
+		l.oweAll(i, step)
+	}
+	if !held && !late && !owing {
+		return false
+	}
+	l.later[likeOf(step)] = true
+	l.oweBetween(i)
+	return true
+}
+
+func (l *leftovers) owe(i int, node string) {
+	if l.nodes[i] == nil {
+		l.nodes[i] = map[string]bool{}
+	}
+	l.nodes[i][node] = true
+}
+
+func (l *leftovers) oweAll(i int, step *plan.Step) {
 	acting := step.Acting()
 	if acting == nil {
 		acting = []string{everyNode}
@@ -239,28 +251,28 @@ func (l leftovers) oweAll(i int, step *plan.Step) {
 
 // oweBetween: where what the cluster has done and undone is left, the nodes that
 // the earlier of both acts on keep what came between: they serve with it.
-func (l leftovers) oweBetween(t *Trail, i int) {
-	step := &t.Plan.Steps[i]
+func (l *leftovers) oweBetween(i int) {
+	step := &l.t.Plan.Steps[i]
 	if step.Node != "" {
 		return
 	}
 	for j := range i {
-		if other := &t.Plan.Steps[j]; likeOf(other) == likeOf(step) && undoable(*other) && t.Steps[j].Status != Pending {
+		if other := &l.t.Plan.Steps[j]; likeOf(other) == likeOf(step) && undoable(*other) && l.t.Steps[j].Status != Pending {
 			l.oweAll(i, other)
 		}
 	}
 }
 
-func (l leftovers) holds(i int, step *plan.Step) bool {
+func (l *leftovers) holds(i int, step *plan.Step) bool {
 	acting := step.Acting()
-	if l[i][everyNode] || acting == nil && len(l[i]) > 0 {
+	if l.nodes[i][everyNode] || acting == nil && len(l.nodes[i]) > 0 {
 		return true
 	}
-	return slices.ContainsFunc(acting, func(node string) bool { return l[i][node] })
+	return slices.ContainsFunc(acting, func(node string) bool { return l.nodes[i][node] })
 }
 
-func (l leftovers) pass(i int, needs []int) {
-	for node := range l[i] {
+func (l *leftovers) pass(i int, needs []int) {
+	for node := range l.nodes[i] {
 		for _, need := range needs {
 			l.owe(need, node)
 		}

@@ -249,20 +249,9 @@ func (s *site) callFlush(ctx context.Context, base flushMemo) error {
 				return errors.Join(append(errs, err)...)
 			}
 		}
-		argv := []string{m.Python, "-c", flushProgram}
-		limit := s.conf(m.Name).StatusWait
-		res, err := s.do(ctx, m.Name, limit, argv...)
-		var gone *host.UnreachableError
-		if err != nil && !host.IsExit(err) && !errors.As(err, &gone) {
-			if began, e := s.flushBegan(ctx, base); began || e != nil {
-				return e
-			}
-		}
-		switch err = silent(ctx, m.Name, limit, argv, err); {
-		case err == nil && string(res.Stdout) == "1\n":
-			return nil
-		case err == nil:
-			err = &say.Problem{Place: m.Name, Text: say.F("flush_statemachine() said %q, not 1", "flush_statemachine() 返回 %q，而非 1", clip(string(res.Stdout))), Next: say.F("gcadmin", "gcadmin")}
+		done, err := s.askFlush(ctx, m.Name, []string{m.Python, "-c", flushProgram}, base)
+		if done {
+			return err
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
@@ -273,6 +262,25 @@ func (s *site) callFlush(ctx context.Context, base flushMemo) error {
 		return &say.Problem{Text: say.F("no coordinator has a python that imports gcware", "没有协调节点的 python 能导入 gcware"), Next: say.F("shiplift check", "shiplift check")}
 	}
 	return errors.Join(errs...)
+}
+
+// askFlush is one call on one coordinator. Undone, another one may be asked.
+func (s *site) askFlush(ctx context.Context, node string, argv []string, base flushMemo) (done bool, _ error) {
+	limit := s.conf(node).StatusWait
+	res, err := s.do(ctx, node, limit, argv...)
+	var gone *host.UnreachableError
+	if err != nil && !host.IsExit(err) && !errors.As(err, &gone) {
+		if began, e := s.flushBegan(ctx, base); began || e != nil {
+			return true, e
+		}
+	}
+	if err = silent(ctx, node, limit, argv, err); err != nil {
+		return false, err
+	}
+	if string(res.Stdout) != "1\n" {
+		return false, &say.Problem{Place: node, Text: say.F("flush_statemachine() said %q, not 1", "flush_statemachine() 返回 %q，而非 1", clip(string(res.Stdout))), Next: say.F("gcadmin", "gcadmin")}
+	}
+	return true, nil
 }
 
 // flushBegan watches for the grace time whether any gcware node shows a flush
