@@ -37,6 +37,3 @@ var moreSuites = map[string][]string{
 var slowTests = map[string]*regexp.Regexp{
 	"internal/driver/postgres": regexp.MustCompile(`^TestReal`),
 }
-
-// testless are packages that have no tests of their own.
-var testless = []string{"internal/wait"}

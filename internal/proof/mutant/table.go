@@ -202,6 +202,14 @@ var curated = []entry{
 
 // facts are rules that have nothing to remove, with the reason.
 var facts = map[string]map[string]string{
+	"opengauss": {
+		"GAUSS-50004": "a code of the vendor's command line, told where an option cannot be read",
+		"GAUSS-50233": "the code of the check new-directory, which is removed as a whole",
+		"GAUSS-50401": "the code of the check app-size, which is removed as a whole",
+		"GAUSS-51217": "the code of the check deployment, which is removed as a whole",
+		"GAUSS-51623": "a code in the message of an error that is passed on",
+		"GAUSS-52946": "told where a release cannot be parsed; there is nothing to go on with",
+	},
 	"dameng": {
 		"DM-065": "the new software does it by itself at its first start",
 		"DM-083": "Shiplift builds no new standbys; what it restores is DM-051 and DM-087",
