@@ -142,16 +142,7 @@ func list(s *set, got map[*guard]verdict, seeds []string, remark string) string 
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %d |\n", p, len(rulesIn(s, p)), n, noticed, deadline, spare, bad)
 	}
 	writeOpen(&b, s, got)
-	b.WriteString("\n## Rules with nothing to remove\n\n")
-	for _, p := range products {
-		for _, r := range sortedKeys(facts[p]) {
-			name := p + " " + r
-			if text := ruleTexts[p][r]; text != "" {
-				name += " (" + text + ")"
-			}
-			fmt.Fprintf(&b, "- %s: %s\n", name, facts[p][r])
-		}
-	}
+	writeFacts(&b)
 	b.WriteString("\n## Broken builds, caught by seed\n\nEach of these builds lacks one guard. The simulation plays the case with the seed and finds what the simulated machines suffered; the whole build passes the same seed.\n\n")
 	for _, line := range seeds {
 		b.WriteString(line)
@@ -160,6 +151,20 @@ func list(s *set, got map[*guard]verdict, seeds []string, remark string) string 
 		writeProduct(&b, s, got, p)
 	}
 	return b.String()
+}
+
+// writeFacts tells of the rules that have no guard.
+func writeFacts(b *strings.Builder) {
+	b.WriteString("\n## Rules with nothing to remove\n\n")
+	for _, p := range products {
+		for _, r := range sortedKeys(facts[p]) {
+			name := p + " " + r
+			if text := ruleTexts[p][r]; text != "" {
+				name += " (" + text + ")"
+			}
+			fmt.Fprintf(b, "- %s: %s\n", name, facts[p][r])
+		}
+	}
 }
 
 func writeOpen(b *strings.Builder, s *set, got map[*guard]verdict) {
