@@ -231,23 +231,17 @@ func (p *player) play(ctx context.Context) error {
 		}
 		p.out.Verbs = append(p.out.Verbs, verb)
 		out, err, died := p.work(ctx, verb)
+		if wrong := p.verdict(); wrong != nil {
+			return wrong
+		}
 		switch {
-		case p.bound.err() != nil:
-			return p.bound.err()
-		case p.rival != nil && p.rival.verdict != nil:
-			return p.rival.verdict
 		case errors.Is(err, errNoLease):
 			failures++
 			if err := p.afterFailure(ctx, failures); err != nil {
 				return err
 			}
 			continue
-		case errors.Is(err, journal.ErrLost) && p.rival.took == nil:
-			verb = p.after(verb) // the tool's clock was set: the lease seemed over to it
-		case p.rival != nil && p.rival.took != nil:
-			// The first operator hears that somebody else works, and leaves it to them.
-			p.story, p.rival.took = p.rival.took, nil
-			p.out.Verbs = append(p.out.Verbs, "(the second operator) "+verb)
+		case p.handedOver(verb, err):
 			verb = p.after(verb)
 		case err != nil && !died:
 			// The way back is closed behind a one-way gate: only forward is left.
@@ -276,6 +270,25 @@ func (p *player) play(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the run does not come to an end: %s", strings.Join(p.out.Verbs, ", "))
+}
+
+// handedOver: the process heard that its lease is over, since somebody else
+// works or since its clock was set, and leaves the run to whoever comes next.
+func (p *player) handedOver(verb string, err error) bool {
+	if p.rival == nil || p.rival.took == nil {
+		return errors.Is(err, journal.ErrLost)
+	}
+	p.story, p.rival.took = p.rival.took, nil
+	p.out.Verbs = append(p.out.Verbs, "(the second operator) "+verb)
+	return true
+}
+
+// verdict is what was found wrong while the tool worked.
+func (p *player) verdict() error {
+	if err := p.bound.err(); err != nil || p.rival == nil {
+		return err
+	}
+	return p.rival.verdict
 }
 
 // work starts the tool once.

@@ -57,7 +57,7 @@ func (r *rival) come(pt sim.Point) error {
 		r.verdict = r.refused(ctx)
 		return nil
 	}
-	r.verdict = r.takeOver(ctx)
+	r.takeOver(ctx)
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (r *rival) refused(ctx context.Context) error {
 	held, err := journal.Holder(ctx, w.Env.Hosts, w.Env.Inventory, beside, journal.LeaseOptions{Clock: w.Env.Clock, Serial: true})
 	switch {
 	case err != nil:
-		return nil // nothing could be learned of the nodes: then nobody begins either
+		return nil //nolint:nilerr // nothing could be learned of the nodes: then nobody begins either
 	case held == nil:
 		return errors.New("a second operator sees no lease while the first one works")
 	case held.Who.Host != "first":
@@ -80,15 +80,14 @@ func (r *rival) refused(ctx context.Context) error {
 
 // takeOver: the first operator's machine stands still until the lease has run
 // out; the second one goes on with the run.
-func (r *rival) takeOver(ctx context.Context) error {
+func (r *rival) takeOver(ctx context.Context) {
 	w := r.p.world
 	s := &Story{World: w, Plan: r.p.story.Plan, Log: &Memory{Records: slices.Clone(r.p.story.Log.Records)}, leaks: r.p.leaks, operator: "second"}
 	_, err := s.Work(ctx, r.p.now.verb, nil)
 	if errors.Is(err, errNoLease) {
-		return nil // nodes did not answer: nobody begins
+		return // nodes did not answer: nobody begins
 	}
 	r.took, r.gone = s, true
-	return nil
 }
 
 var errNoLease = errors.New("no lease")

@@ -14,7 +14,7 @@ func Hooks() []string { return []string{hookLag, hookKill} }
 const (
 	hookLag  = "postgres: standby lags" // the node's server replays nothing until it is mended
 	hookKill = "postgres: kill server"  // the node's server is killed
-	// MoveHook: an HA agent hands the role to the first standby that can take it.
+	// MoveHook is an HA agent that hands the role to the first standby that can take it.
 	MoveHook = "postgres: agent moves the primary"
 )
 
@@ -116,22 +116,7 @@ func (r *room) moveBack(w *sim.World) {
 	}
 	r.moved = nil
 	for _, name := range r.order {
-		n := r.nodes[name]
-		if c := n.auto["primary_conninfo"]; c != conninfo(from, name) && c != conninfo(to, name) {
-			continue
-		}
-		for _, key := range []string{"primary_conninfo", "primary_slot_name"} {
-			delete(n.auto, key)
-			if v, ok := did.auto[name][key]; ok && n != r.primary() {
-				n.auto[key] = v
-			}
-		}
-		if n.pid != 0 {
-			r.reload(n)
-		}
-		if u := r.told(n); u != nil && n.slot != "" {
-			u.slots[n.slot] = true
-		}
+		r.restore(r.nodes[name], did, from, to)
 	}
 	r.flow(w)
 	for _, n := range []*node{from, to} {
@@ -140,5 +125,24 @@ func (r *room) moveBack(w *sim.World) {
 				delete(n.slots, slot) // the agent made them, or moved what needed them
 			}
 		}
+	}
+}
+
+// restore gives a node the upstream back that it had before the agent came.
+func (r *room) restore(n *node, did *moved, from, to *node) {
+	if c := n.auto["primary_conninfo"]; c != conninfo(from, n.name) && c != conninfo(to, n.name) {
+		return
+	}
+	for _, key := range []string{"primary_conninfo", "primary_slot_name"} {
+		delete(n.auto, key)
+		if v, ok := did.auto[n.name][key]; ok && n != r.primary() {
+			n.auto[key] = v
+		}
+	}
+	if n.pid != 0 {
+		r.reload(n)
+	}
+	if u := r.told(n); u != nil && n.slot != "" {
+		u.slots[n.slot] = true
 	}
 }
