@@ -222,6 +222,8 @@ func (p *player) say(format string, args ...any) {
 }
 
 // play is the operator: types verbs until the run is over.
+//
+//nolint:gocognit // one case for each way in which a process can end
 func (p *player) play(ctx context.Context) error {
 	verb, failures := "apply", 0
 	for p.out.Processes = 1; p.out.Processes <= maxProcesses; p.out.Processes++ {
