@@ -68,10 +68,10 @@ sim: ## seeded runs with faults: make sim SEEDS=20000 SEED0=7
 crash: ## the tool killed at every point, and every pair of step boundaries, of every simulated upgrade: hours
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -v -run TestExhaustive ./internal/proof -every 1
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/opengauss -every 1
-	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/mogdb -thorough
-	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -stride 1
-	GBASE8A_EVERY=1 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/gbase8a
-	SHIPLIFT_STRIDE=1 SHIPLIFT_SEEDS=200 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death|PowerLost|OverSSH|Seeds' ./internal/driver/dameng
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/mogdb -every 1
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/postgres -every 1
+	$(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash' ./internal/driver/gbase8a -every 1
+	SHIPLIFT_SEEDS=200 $(GO) test -buildvcs=false -count=1 -timeout 0 -run 'Conform|Crash|Death|PowerLost|OverSSH|Seeds' ./internal/driver/dameng -every 1
 
 proof: ## each guard behind a safety rule removed, the tests must notice: docs/proof.md; make proof PKG=mogdb RULES='M1[0-5]'
 	$(GO) run -buildvcs=false ./internal/proof/mutant $(if $(PKG),-pkg '$(PKG)') $(if $(RULES),-rules '$(RULES)')

@@ -1,7 +1,6 @@
 package proof_test
 
 import (
-	"flag"
 	"strings"
 	"testing"
 
@@ -16,8 +15,6 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
 )
-
-var every = flag.Int("every", 0, "TestExhaustive: look at each n-th point and pair (1: all of them); 0: a sample")
 
 // small are the smallest clusters of each product: one primary and one standby,
 // or one coordinator and one data node.
@@ -38,10 +35,7 @@ func small() map[string]func(uint64) (rehearse.World, error) {
 // clusters (make crash); the usual tests look at a sample.
 func TestExhaustive(t *testing.T) {
 	t.Parallel()
-	points, pairs := 151, 23
-	if *every > 0 {
-		points, pairs = *every, *every
-	}
+	points, pairs := drivertest.Every(151), drivertest.Every(23)
 	for name, open := range small() {
 		if !strings.Contains(name, *only) {
 			continue

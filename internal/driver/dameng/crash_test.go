@@ -3,8 +3,6 @@ package dameng_test
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -13,15 +11,6 @@ import (
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 )
-
-// stride thins the points out at which the tool is killed; SHIPLIFT_STRIDE=1
-// takes every one of them.
-func stride(usual int) int {
-	if n, err := strconv.Atoi(os.Getenv("SHIPLIFT_STRIDE")); err == nil && n > 0 {
-		return n
-	}
-	return usual
-}
 
 // back: everything is as it was before the upgrade.
 func (s *stage) back(from string) error {
@@ -100,7 +89,7 @@ func TestDeathAtEveryPoint(t *testing.T) {
 					t.Fatal(err)
 				}
 				n := count.Count()
-				for at := 1; at <= n; at += stride(251) {
+				for at := 1; at <= n; at += drivertest.Every(251) {
 					for _, done := range []bool{false, true} {
 						if err := dieAt(t, sc, &rehearse.Death{At: at, After: done}, after); err != nil {
 							t.Fatalf("killed at point %d of %d (after the deed: %t), then %s: %v", at, n, done, after, err)
@@ -120,7 +109,7 @@ func TestDeathInRollback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			points := 0
-			for at := 0; at == 0 || at <= points; at += stride(251) {
+			for at := 0; at == 0 || at <= points; at += drivertest.Every(251) {
 				st := sc.open(t)
 				st.world.Accept = nil // stops at the one-way gate, as late as a rollback can begin
 				s, err := rehearse.Begin(t.Context(), st.world)
@@ -167,7 +156,7 @@ func TestConform(t *testing.T) {
 					return nil
 				}
 				return st.world
-			}, stride(67))
+			}, drivertest.Every(67))
 		})
 	}
 }
@@ -185,7 +174,7 @@ func TestLinkLost(t *testing.T) {
 				if err := dieAt(t, sc, count, "resume"); err != nil {
 					t.Fatal(err)
 				}
-				for at := 1; at <= count.Count(); at += stride(211) {
+				for at := 1; at <= count.Count(); at += drivertest.Every(211) {
 					st, s := begin(t, sc)
 					st.lab.World.Inject(sim.Fault{Kind: kind, Command: st.lab.World.Commands() + at})
 					if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
@@ -212,7 +201,7 @@ func TestPowerLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			nodes, last := st.world.Env.Inventory.Names(), st.lab.World.Commands()
-			for at := 1; at < last; at += stride(419) {
+			for at := 1; at < last; at += drivertest.Every(419) {
 				node := nodes[at%len(nodes)]
 				st, s := begin(t, sc)
 				st.lab.World.Inject(sim.Fault{Kind: sim.NodeDown, Node: node, Command: at, For: 60e9})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/rehearse"
@@ -167,7 +168,7 @@ func TestDeathWhileEverythingIsOpenedOnceMore(t *testing.T) {
 			t.Parallel()
 			sc := scenes["DW, redo log to page format"]
 			unit, points := "DmServiceGRP1_RT_0"+node, 0
-			for at := 0; at == 0 || at <= points; at += stride(97) {
+			for at := 0; at == 0 || at <= points; at += drivertest.Every(97) {
 				st, s := dark(t, sc, "db"+node, "stop "+unit)
 				st.sh(t, "db"+node, "systemctl", "start", unit)
 				d := &rehearse.Death{At: at, After: at%2 == 0}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver/dameng"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/release"
@@ -183,7 +184,7 @@ func TestDeathInRepair(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			points := 0
-			for at := 0; at == 0 || at <= points; at += stride(151) {
+			for at := 0; at == 0 || at <= points; at += drivertest.Every(151) {
 				st, s := slips[name].repair(t)
 				slipped := len(st.lab.Truth().Damage)
 				d := &rehearse.Death{At: at, After: at%2 == 0}

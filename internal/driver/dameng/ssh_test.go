@@ -13,6 +13,7 @@ import (
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/dameng"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/lab/simlab"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -21,7 +22,7 @@ import (
 )
 
 // overSSH are the scenes that are always played over ssh, one of each topology
-// and R2; SHIPLIFT_STRIDE=1 plays all of them.
+// and R2; -every 1 plays all of them.
 var overSSH = []string{"single, three formats", "DW, redo log", "DW, equal DB_MAGIC", "DSC, rolling", "DW-DSC, redo log"}
 
 // TestRunbooksOverSSH plays whole upgrades on machines that are reached over
@@ -32,7 +33,7 @@ func TestRunbooksOverSSH(t *testing.T) {
 		t.Skip("whole upgrades over ssh")
 	}
 	for name, sc := range scenes {
-		if stride(2) > 1 && !slices.Contains(overSSH, name) {
+		if drivertest.Every(2) > 1 && !slices.Contains(overSSH, name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package gbase8a_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -223,19 +222,17 @@ func TestConform(t *testing.T) {
 }
 
 // TestEveryCrash kills the tool before and after records and commands of
-// whole runs; -short thins the points out, GBASE8A_EVERY tries them all.
+// whole runs; -short thins the points out, -every 1 tries them all.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
 	for name, stride := range map[string]int{"flush V952": 17, "flush V953": 23, "upgrade V952": 41, "upgrade V953": 47, "upgrade V953 held by SQL": 53} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if os.Getenv("GBASE8A_EVERY") != "" {
-				stride = 1
-			} else if testing.Short() {
+			if testing.Short() {
 				stride *= 5
 			}
 			tc := cases[name]
-			deaths := drivertest.EveryCrash(t, func(t testing.TB) drivertest.World { return open(t, tc.cfg, tc.r, nil).World }, stride)
+			deaths := drivertest.EveryCrash(t, func(t testing.TB) drivertest.World { return open(t, tc.cfg, tc.r, nil).World }, drivertest.Every(stride))
 			t.Logf("the tool died %d times", deaths)
 		})
 	}

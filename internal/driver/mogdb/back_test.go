@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -28,7 +29,7 @@ func TestBackFromEveryStep(t *testing.T) {
 					continue
 				}
 				for j, dark := range []string{"", "node1", "node2", "all"} {
-					if (i+j)%stride(8) == 0 {
+					if (i+j)%drivertest.Every(8) == 0 {
 						backFrom(t, open(t, tc.lab, tc.r, untraced), step.ID, dark)
 					}
 				}
@@ -87,7 +88,7 @@ func TestPrimaryOutOfReachOnTheWayBack(t *testing.T) {
 				w, s := begun()
 				first := w.Sim.Commands()
 				w.back(t, s)
-				for at := first; at < w.Sim.Commands(); at += stride(19) {
+				for at := first; at < w.Sim.Commands(); at += drivertest.Every(19) {
 					w, s := begun()
 					w.Sim.Inject(sim.Fault{Kind: sim.LinkCut, Node: w.lab.Primary(), Command: at, For: 4 * time.Minute})
 					outOfReach(t, w, s, at)

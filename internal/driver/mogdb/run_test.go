@@ -1,7 +1,6 @@
 package mogdb_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -18,8 +17,6 @@ import (
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 )
-
-var thorough = flag.Bool("thorough", false, "kill at every point instead of every few")
 
 // packages are written once for all cases of the test binary.
 var packages struct {
@@ -230,13 +227,6 @@ func (w *world) stands(t testing.TB, release string) {
 	}
 }
 
-func stride(n int) int {
-	if *thorough {
-		return 1
-	}
-	return n
-}
-
 // TestEveryCrash kills the tool at records and commands of every kind.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
@@ -253,7 +243,7 @@ func TestEveryCrash(t *testing.T) {
 					return w.truth()
 				}
 				return w.World
-			}, stride(149))
+			}, drivertest.Every(149))
 			t.Logf("%d deaths", n)
 		})
 	}
@@ -269,7 +259,7 @@ func TestConform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.lab.Nodes = 2
-			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, untraced).World }, stride(17))
+			drivertest.Conform(t, func(t testing.TB) rehearse.World { return open(t, tc.lab, tc.r, untraced).World }, drivertest.Every(17))
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -329,10 +330,7 @@ func TestRollbackFromEveryStep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *every > 0 {
-				own = *every
-			}
-			for i := 1; i < len(first.Plan.Steps); i += own {
+			for i := 1; i < len(first.Plan.Steps); i += drivertest.Every(own) {
 				step := first.Plan.Steps[i]
 				if step.Phase != plan.Apply || step.ID == plan.CommitGate {
 					break

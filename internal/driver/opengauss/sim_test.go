@@ -1,7 +1,6 @@
 package opengauss_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,17 +199,6 @@ func TestUpgradeThereAndBack(t *testing.T) {
 	}
 }
 
-// every replaces the strides that keep the suites quick: go test -every 1 takes
-// each point of each case.
-var every = flag.Int("every", 0, "take every n-th point of a suite instead of its own stride")
-
-func stride(own int) int {
-	if *every > 0 {
-		return *every
-	}
-	return 3 * own
-}
-
 // TestConform drives every step alone through its life and kills the tool in
 // the middle of it.
 func TestConform(t *testing.T) {
@@ -219,7 +207,7 @@ func TestConform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, _ := cases[name].open(t)
-			drivertest.Conform(t, open, stride(own))
+			drivertest.Conform(t, open, drivertest.Every(3*own))
 		})
 	}
 }
@@ -231,7 +219,7 @@ func TestEveryCrash(t *testing.T) {
 	for name, own := range map[string]int{"big rolling": 211, "big rolling with CM": 401, "big in place": 251, "small rolling": 127, "small in place": 151, "one node": 97, "cascade": 401, "CM alone": 151} {
 		t.Run(name, func(t *testing.T) {
 			open, _ := cases[name].open(t)
-			drivertest.EveryCrash(t, open, stride(own))
+			drivertest.EveryCrash(t, open, drivertest.Every(3*own))
 		})
 	}
 }

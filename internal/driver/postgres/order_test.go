@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/lab/pgsim"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -114,10 +115,7 @@ func TestAMovedPrimaryIsNotStopped(t *testing.T) {
 func TestAnAgentMovesThePrimaryAnywhere(t *testing.T) {
 	t.Parallel()
 	pkg := simPackage(t)
-	every := 25
-	if *stride == 1 {
-		every = 1
-	}
+	every := drivertest.Every(25)
 	moved, commands := 0, 1
 	for at := 1; at <= commands; at += every {
 		for _, verb := range []string{"resume", "rollback"} {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -180,6 +181,11 @@ func (s *site) runRewind(ctx context.Context, f *fork, argv []string, source con
 	if err := host.WriteFile(ctx, s.host, pass, []byte(line), 0o600); err != nil {
 		return err
 	}
+	return errors.Join(s.tryRewind(ctx, f, argv), s.change(ctx, []string{"rm", "-f", pass})) // no password stays behind (I10)
+}
+
+// tryRewind runs the tool dry, then for good.
+func (s *site) tryRewind(ctx context.Context, f *fork, argv []string) error {
 	for _, words := range [][]string{append(argv[:len(argv):len(argv)], "--dry-run"), argv} {
 		c := host.Change(words...)
 		c.Timeout = rewindTime

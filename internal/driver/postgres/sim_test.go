@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -104,14 +103,10 @@ func TestSimulatedClusterPassesTheChecks(t *testing.T) {
 func TestEveryCrashEndsWellAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	pkg := simPackage(t)
-	// How much more thinly the usual test run takes a topology; those without a
-	// number are for make crash alone, which takes every point of each.
-	thin := map[string]int{"synchronous pair": 1, "three nodes with slots": 6, "synchronous, cascade, there and back": 12, "in place": 3}
+	// How thinly the usual test run takes a topology; those without a number are for make crash alone, which takes every point of each.
+	thin := map[string]int{"synchronous pair": 7, "three nodes with slots": 42, "synchronous, cascade, there and back": 84, "in place": 21}
 	for name, tc := range topologies {
-		every := *stride * thin[name]
-		if *stride == 1 {
-			every = 1
-		}
+		every := drivertest.Every(thin[name])
 		if every == 0 {
 			continue
 		}
@@ -135,16 +130,5 @@ func TestActionsConform(t *testing.T) {
 		l, w := simWorld(t, pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}, pkg)
 		w.Truth = l.Damage // between two steps a server may be down
 		return w
-	}, conformStride())
+	}, drivertest.Every(35))
 }
-
-func conformStride() int {
-	if *stride == 1 {
-		return 1
-	}
-	return 5 * *stride
-}
-
-// stride thins the crash points out in the usual test run; -stride 1 dies
-// before and after every record, command and message.
-var stride = flag.Int("stride", 7, "take every n-th crash point")
