@@ -28,8 +28,9 @@ func (m *Meter) writer(ctx context.Context, client int) {
 	for ctx.Err() == nil {
 		c, err := m.connect(ctx)
 		if err != nil {
-			m.await(ctx)
-			continue
+			if c = m.await(ctx); c == nil {
+				continue
+			}
 		}
 		m.writeOn(ctx, c, client)
 		closeNow(c)
@@ -46,18 +47,17 @@ func (m *Meter) connect(ctx context.Context) (*pgx.Conn, error) {
 
 // await waits until a server takes writes. Of all writers one looks for it at
 // a time, as in an application's pool: what all of them would ask of the
-// servers together would be part of what is measured.
-func (m *Meter) await(ctx context.Context) {
+// servers together would be part of what is measured. The one that looked gets
+// its connection, the others nil: they know that it is worth while to try.
+func (m *Meter) await(ctx context.Context) (found *pgx.Conn) {
 	_, _, _ = m.seek.Do("writable", func() (any, error) {
-		for backoff := minBackoff; ctx.Err() == nil; backoff = min(2*backoff, maxBackoff) {
+		for backoff := minBackoff; ctx.Err() == nil && found == nil; backoff = min(2*backoff, maxBackoff) {
 			pause(ctx, backoff)
-			if c, err := m.connect(ctx); err == nil {
-				closeNow(c)
-				break
-			}
+			found, _ = m.connect(ctx)
 		}
 		return nil, nil
 	})
+	return found
 }
 
 // writeOn writes rows until the connection cannot be used any more.
