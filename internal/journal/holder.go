@@ -11,6 +11,7 @@ import (
 // Holder returns who works on the cluster now; nil when nobody does. It takes
 // nothing and changes nothing. A holder on another machine that cannot be
 // looked at is watched until its lease moves or has run out, as Acquire does.
+// When no node answers, nobody knows: ErrNoAnswer.
 func Holder(ctx context.Context, hosts host.Set, inv *cluster.Inventory, self Self, opt LeaseOptions) (*HeldError, error) {
 	l := &Lease{hosts: hosts, inv: inv, self: self, opt: opt.withDefaults(), nodes: map[string]*leased{}, gone: map[string]bool{}}
 	var order []string
@@ -21,7 +22,10 @@ func Holder(ctx context.Context, hosts host.Set, inv *cluster.Inventory, self Se
 		}
 	}
 	seen, err := l.look(ctx, order)
-	if err == nil {
+	switch {
+	case err == nil && len(seen) == 0:
+		err = ErrNoAnswer
+	case err == nil:
 		err = l.outlive(ctx, seen)
 	}
 	if held, ok := errors.AsType[*HeldError](err); ok {

@@ -24,6 +24,10 @@ import (
 // in time, or another operator has taken a node over.
 var ErrLost = errors.New("the lease is lost")
 
+// ErrNoAnswer says that no node could be asked for its lease: whether somebody
+// works on the cluster is not known.
+var ErrNoAnswer = errors.New("no node answers")
+
 // DefaultTTL is how long a lease outlives its last renewal.
 const DefaultTTL = 15 * time.Second
 
@@ -193,6 +197,7 @@ func (l *Lease) acquire(ctx context.Context, nodes []string) error {
 			return &say.Problem{
 				Text: say.F("no node answers, so the lease cannot be taken", "没有节点应答，无法取得操作租约"),
 				Next: say.F("check the connections: shiplift check", "检查连接：shiplift check"),
+				Err:  ErrNoAnswer,
 			}
 		}
 		if err = l.outlive(ctx, seen); err != nil {

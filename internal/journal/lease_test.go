@@ -400,6 +400,22 @@ func TestNoNodeNoLease(t *testing.T) {
 	}
 }
 
+func TestWhoCannotAskDoesNotSayThatNobodyWorks(t *testing.T) {
+	t.Parallel()
+	set, m := fakes("db1")
+	ask := func() (*HeldError, error) {
+		return Holder(t.Context(), set, inventory("db1"), operator("bob", 2), LeaseOptions{Clock: wait.Real{}})
+	}
+	if held, err := ask(); held != nil || err != nil {
+		t.Fatal("nobody works:", held, err)
+	}
+	acquire(t, set, inventory("db1"), operator("ann", 1))
+	m["db1"].set(true, false)
+	if held, err := ask(); held != nil || !errors.Is(err, ErrNoAnswer) {
+		t.Fatal(held, err)
+	}
+}
+
 func TestALeaseThatCannotBeWrittenTellsWhyAndNotHow(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
