@@ -58,7 +58,11 @@ func cases() []rehearse.Case {
 		out = append(out, rehearse.Case{Name: "dameng-" + name, Open: c.opener(), Hooks: c.hooks()})
 	}
 	for name, c := range gaussCases {
-		out = append(out, rehearse.Case{Name: name, Open: c.opener(), Hooks: c.hooks()})
+		most := 1
+		if c.flavor == gauss.OpenGauss {
+			most = 2
+		}
+		out = append(out, rehearse.Case{Name: name, Open: c.opener(), Hooks: c.hooks(), MostHooks: most})
 	}
 	slices.SortFunc(out, func(a, b rehearse.Case) int { return strings.Compare(a.Name, b.Name) })
 	return out

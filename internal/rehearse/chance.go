@@ -24,6 +24,8 @@ type Case struct {
 	// Hooks are faults of the product's own, registered in the world by name:
 	// an HA agent that moves the primary, a standby that lags.
 	Hooks []string
+	// MostHooks is how many of them may strike in one run; 0: one.
+	MostHooks int
 	// Only, if set, is the one kind of trouble that strikes (Troubles).
 	Only string
 }
@@ -88,7 +90,7 @@ type player struct {
 	out    *Played
 	death  *Death // of the process that is started next
 	dead   bool   // a death was met
-	hooked bool   // a trouble of the product's own is planted
+	hooked int    // troubles of the product's own that are planted
 	rival  *rival
 	now    *process // the process that works
 	bound  *bound
@@ -180,11 +182,11 @@ func (p *player) plantDeath() {
 }
 
 func (p *player) plantHook() {
-	if len(p.Hooks) == 0 || p.hooked {
-		p.plantDeath() // one trouble of the product's own is enough
+	if len(p.Hooks) == 0 || p.hooked >= max(1, p.MostHooks) {
+		p.plantDeath()
 		return
 	}
-	p.hooked = true
+	p.hooked++
 	nodes := p.world.Env.Inventory.Names()
 	p.inject(sim.Fault{Kind: sim.Hook, Do: p.Hooks[p.rng.IntN(len(p.Hooks))], Node: nodes[p.rng.IntN(len(nodes))], Command: p.command()})
 }

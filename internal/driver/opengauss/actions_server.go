@@ -131,7 +131,8 @@ func (r *room) startServer(ctx context.Context, s *site, role string) error {
 }
 
 // proveStarted waits for a state that was read again: "server started" does not
-// say that the link is ready.
+// say that the link is ready. Roles are looked at, not remembered: a cluster
+// manager or somebody's failover may give a server that starts the other one.
 func (r *room) proveStarted(ctx context.Context, s *site, app, role string) error {
 	exe, err := s.program(ctx)
 	if err != nil {
@@ -140,15 +141,12 @@ func (r *room) proveStarted(ctx context.Context, s *site, app, role string) erro
 	if exe != app+"/bin/gaussdb" {
 		return fmt.Errorf("%s: the server runs out of %q, expected %s/bin/gaussdb", s.Name, exe, app)
 	}
-	alone := true
-	if role == "standby" || role == "cascade_standby" {
-		p, err := r.primary(ctx)
-		if err != nil {
-			return err
-		}
-		alone = p == nil
+	p, err := r.primary(ctx)
+	if err != nil {
+		return err
 	}
-	spec := wait.Spec{What: say.F("%s runs and follows", "%s 运行正常并已追平", s.Name), Node: s.Name, Deadline: 10 * time.Minute, Every: 200 * time.Millisecond, Next: "shiplift resume"}
+	alone := p == nil && (role == "standby" || role == "cascade_standby")
+	spec := wait.Spec{What: say.F("%s runs and follows, or is the primary", "%s 运行正常，已追平或为主库", s.Name), Node: s.Name, Deadline: 10 * time.Minute, Every: 200 * time.Millisecond, Next: "shiplift resume"}
 	var target gaussdb.LSN
 	seen := 0
 	return wait.For(ctx, r.Clock, spec, report(r.Target), func(ctx context.Context) (wait.Look, error) {
@@ -162,11 +160,14 @@ func (r *room) proveStarted(ctx context.Context, s *site, app, role string) erro
 			return l, &say.Problem{Place: s.Name, Text: say.F("the server has ended after its start", "服务启动后退出"), Next: say.F("look at the newest log under $GAUSSLOG on %s", "查看 %s 上 $GAUSSLOG 下最新的日志", s.Name)}
 		case h.Refusing:
 			return l, nil
-		case role == "primary" || role == "":
-			l.Done = h.Primary() && h.State == gaussdb.StateNormal
-			return l, nil
+		case h.Primary(): // also where it was started as a standby: who reigns is not this step's choice
+			if h.State == gaussdb.StateNormal {
+				p, err = r.primary(ctx)
+				l.Done = p == s
+			}
+			return l, err
 		case alone: // its primary is down too: that it runs is all that can be asked
-			l.Done = !h.Primary()
+			l.Done = true
 			return l, nil
 		case h.State != gaussdb.StateNormal || h.Receiver == nil:
 			return l, nil
