@@ -282,6 +282,7 @@ var gaussCases = map[string]gaussCase{
 	"opengauss-cascade":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1, Load: true}, plan.Request{To: "5.0.3", Mode: "rolling"}, nil},
 	"opengauss-subset":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Load: true}, plan.Request{To: "5.0.3", Mode: "rolling", Nodes: []string{"node3"}}, []string{opengauss.RestGate}},
 	"opengauss-smallcm":     {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "3.0.0", CM: true, Load: true}, plan.Request{To: "3.0.1", Mode: "rolling"}, nil},
+	"opengauss-upgradecm":   {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true, Load: true}, plan.Request{To: "5.0.3", Component: "cm"}, nil},
 	"opengauss-stopcm":      {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", CM: true}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
 	"opengauss-stopcascade": {opengauss.New(), gauss.OpenGauss, gauss.Options{Release: "5.0.0", Nodes: 4, Cascade: 1}, plan.Request{To: "5.0.3", Mode: "inplace"}, nil},
 	"mogdb-rolling-om":      {mogdb.New(), gauss.MogDB, gauss.Options{Flavor: gauss.MogDB, Nodes: 3, Install: "om", MogHA: true, Load: true}, plan.Request{To: "2.0.3", Mode: "rolling"}, nil},
@@ -300,6 +301,9 @@ func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
 		l := lab.Of(room)
 		w.Sim, w.Mend, w.Truth = room, l.Mend, func() error { return gaussTruth(l, c.r.Mode) }
 		w.Env = driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: room, Serial: true}
+		if c.r.Component != "" {
+			w.Parts = func() map[string]string { return managers(l) }
+		}
 		return w
 	}
 	return rehearse.Forked(func() (w rehearse.World, err error) {
@@ -324,6 +328,15 @@ func (c gaussCase) opener() func(uint64) (rehearse.World, error) {
 		}
 		return of(rehearse.World{Driver: c.driver, Request: r, Accept: c.accept}, room), err
 	}, of)
+}
+
+// managers are the releases of the cluster manager, node by node.
+func managers(l *gauss.Lab) map[string]string {
+	out := map[string]string{}
+	for _, n := range l.Nodes() {
+		out[n.Name] = n.CM
+	}
+	return out
 }
 
 func gaussTruth(l *gauss.Lab, mode string) error {

@@ -65,7 +65,7 @@ func Play(ctx context.Context, c Case, seed uint64) (*Played, error) {
 	if p.story, err = Begin(ctx, p.world); err != nil {
 		return p.out, err
 	}
-	p.story.leaks = p.leaks
+	p.story.leaks, p.before = p.leaks, p.installed()
 	p.out.Log = p.story.Log
 	clock := virtual(w)
 	began := clock.Now()
@@ -95,11 +95,24 @@ type player struct {
 	now    *process // the process that works
 	bound  *bound
 	leaks  *leaks
+	before map[string]string // what was installed on each node
 	// closed: a rollback was refused behind a one-way gate, and nobody asks for it again.
 	closed bool
 }
 
 type process struct{ verb string }
+
+// installed is what lay on each node when the plan was drawn.
+func (p *player) installed() map[string]string {
+	if p.world.Parts != nil {
+		return p.world.Parts()
+	}
+	out := map[string]string{}
+	for n, was := range p.story.Plan.Before {
+		out[n] = was.Installed
+	}
+	return out
+}
 
 // trouble is a kind of thing that goes wrong.
 type trouble struct {
@@ -363,17 +376,30 @@ func (p *player) prove(ctx context.Context) error {
 			return err
 		}
 	}
-	o, err := p.world.Driver.Observe(ctx, p.world.Env)
-	if err != nil {
-		return err
+	return p.proveReleases(ctx)
+}
+
+// proveReleases: each node has the release that the end of the run promises.
+func (p *player) proveReleases(ctx context.Context) error {
+	has := map[string]string{}
+	if p.world.Parts != nil {
+		has = p.world.Parts()
+	} else {
+		o, err := p.world.Driver.Observe(ctx, p.world.Env)
+		if err != nil {
+			return err
+		}
+		for _, n := range o.Nodes {
+			has[n.Name] = n.Installed
+		}
 	}
-	for _, n := range o.Nodes {
+	for _, n := range p.world.Env.Inventory.Names() {
 		want := p.story.Plan.To
 		if p.out.Final == run.RolledBack {
-			want = p.story.Plan.Before[n.Name].Installed
+			want = p.before[n]
 		}
-		if n.Installed != want {
-			return fmt.Errorf("the run is %s, yet %s has %q installed, not %q", p.out.Final, n.Name, n.Installed, want)
+		if has[n] != want {
+			return fmt.Errorf("the run is %s, yet %s has %q installed, not %q", p.out.Final, n, has[n], want)
 		}
 	}
 	return nil

@@ -26,6 +26,9 @@ type World struct {
 	// Truth is asked after each case, from what the simulator knows and not
 	// from what the tool believes: two primaries, lost writes, rules broken.
 	Truth func() error
+	// Parts tells, from the simulator too, the release on each node of what the
+	// plan changes, where that is not the server that Observe reads.
+	Parts func() map[string]string
 	// Mend does what a person, or the machine's own start-up, does after the power
 	// was lost: starts what ran then. nil where nothing is to be done.
 	Mend func() error

@@ -69,6 +69,7 @@ type Node struct {
 	Installed string // release of the files that $GAUSSHOME leads to
 	App       string // where it leads
 	LSN       uint64
+	CM        string // release of the cluster manager's files; empty when there is none
 }
 
 // Nodes tells the truth about every node.
@@ -83,6 +84,10 @@ func (l *Lab) Nodes() []Node {
 			if _, img, ok := strings.Cut(m.Image(l.Options.App()+"/bin/gaussdb"), " "); ok {
 				r, _ := releaseOf(img)
 				n.Installed = r.Version
+			}
+			if _, img, ok := strings.Cut(m.Image(l.Options.App()+"/bin/cm_agent"), " "); ok {
+				r, _ := releaseOf(img)
+				n.CM = r.Version
 			}
 			if in.srv != nil {
 				n.Role, n.Running, n.Working, n.Mode = in.srv.role, in.srv.rel.Version, in.srv.working, mode(in.srv.conf)
