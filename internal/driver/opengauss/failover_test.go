@@ -166,3 +166,56 @@ func TestANodeThatFellBeforeItsTurn(t *testing.T) {
 		t.Errorf("the lab finds: %s", strings.Join(found, "; "))
 	}
 }
+
+// TestFailoverToTheNodeThatComesBack moves the primary at each command of the
+// way back of a stop: the server that was started as a standby is the one
+// primary by then, and nobody waits for it to follow (B-100).
+func TestFailoverToTheNodeThatComesBack(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]opt{
+		"CM":    {Options: gauss.Options{Nodes: 2, Release: "3.0.0", CM: true, Load: true}, to: "3.0.1"},
+		"no CM": {Options: gauss.Options{Nodes: 2, Release: "1.1.0", Load: true}, to: "2.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, base := o.open(t)
+			became := 0
+			for k := 1; k <= 40; k++ {
+				w := open(t)
+				s, err := rehearse.Begin(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := upTo(t.Context(), s, "node2/carry"); err != nil {
+					t.Fatal(err)
+				}
+				began := w.Env.Clock.Now()
+				w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+				if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
+					t.Fatal(err)
+				}
+				if took := w.Env.Clock.Now().Sub(began); took > 9*time.Minute {
+					t.Errorf("failover at command %d: the way back took %s: it waited for what could not come", k, took)
+				}
+				lab := base.Of(w.Sim)
+				if s.Final() == "" { // behind its last step a person starts the server that the failover killed
+					if err := lab.Mend(); err != nil {
+						t.Fatal(err)
+					}
+					if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+						t.Fatalf("failover at command %d of the way back: %v\n%s", k, err, rehearse.Transcript(s.Log.Records))
+					}
+				}
+				if lab.Primary() == "node2" {
+					became++
+				}
+				if lost := lab.Truth().Lost; lost > 0 {
+					t.Errorf("failover at command %d: %d bytes of acknowledged writes are lost", k, lost)
+				}
+			}
+			if became == 0 {
+				t.Error("node2 never became the primary: the test looks at nothing")
+			}
+		})
+	}
+}
