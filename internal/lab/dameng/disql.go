@@ -645,7 +645,7 @@ func (d *session) archStatus(sv *server, l *library) *view {
 			t = d.r.nodes(m)[0]
 		}
 		state := "VALID"
-		if sv.Invalid[t.Instance] || d.r.control(m) == nil {
+		if sv.Invalid[t.Instance] || d.r.control(m) == nil || d.r.lag[m] {
 			state = "INVALID"
 		}
 		var names []string
