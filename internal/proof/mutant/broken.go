@@ -32,10 +32,10 @@ func (b brokenBuild) run(ctx context.Context, s *set, w *workshop, seed int) (wh
 	if err != nil {
 		return whole, cut, err
 	}
-	if whole, err = suite.run(ctx, "TestSim", 0, 2*time.Minute, b.args(seed)...); err != nil {
+	if whole, err = suite.run(ctx, order{name: "TestSim", limit: 2 * time.Minute, args: b.args(seed)}); err != nil {
 		return whole, cut, err
 	}
-	cut, err = suite.run(ctx, "TestSim", g.n, 2*time.Minute, b.args(seed)...)
+	cut, err = suite.run(ctx, order{name: "TestSim", cut: g.n, limit: 2 * time.Minute, args: b.args(seed)})
 	return whole, cut, err
 }
 

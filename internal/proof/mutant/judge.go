@@ -20,10 +20,8 @@ type verdict struct {
 	Reached  bool
 	Deadline bool   `json:",omitempty"` // a test's deadline noticed it, no assertion
 	Suite    string // the package of the tests
-	Unit     string // what was run
 	By       string // the test that failed
 	Hash     string // of the binary that was run
-	Tried    int
 	Seconds  float64
 }
 
@@ -71,11 +69,9 @@ func (v *verdicts) put(id string, got verdict) error {
 
 // judge finds the test that notices guard by guard.
 type judge struct {
-	w      *workshop
-	v      *verdicts
-	hints  map[string]verdict // of an earlier run or of docs/proof.md
-	budget time.Duration      // for the tests of one package and one guard
-	longer time.Duration      // units that take longer are not run
+	w     *workshop
+	v     *verdicts
+	hints map[string]verdict // of an earlier run or of docs/proof.md
 }
 
 // valid returns a verdict that was reached with the very same binaries.
@@ -104,13 +100,9 @@ func (j *judge) guard(ctx context.Context, g *guard) (verdict, error) {
 		return old, err
 	}
 	began := time.Now()
-	var got verdict
-	if hint, ok := j.hints[g.id()]; ok && hint.Noticed {
-		v, err := j.hinted(ctx, g, hint)
-		if err != nil {
-			return got, err
-		}
-		got = v
+	got, err := j.hinted(ctx, g)
+	if err != nil {
+		return got, err
 	}
 	var hashes []string
 	for _, dir := range suitesOf(g) {
@@ -122,7 +114,7 @@ func (j *judge) guard(ctx context.Context, g *guard) (verdict, error) {
 			return got, err
 		}
 		hashes = append(hashes, v.Hash)
-		v.Reached, v.Tried = v.Reached || got.Reached, v.Tried+got.Tried
+		v.Reached = v.Reached || got.Reached
 		got = v
 	}
 	if !got.Noticed {
@@ -133,72 +125,71 @@ func (j *judge) guard(ctx context.Context, g *guard) (verdict, error) {
 }
 
 // hinted runs the test that noticed the last time.
-func (j *judge) hinted(ctx context.Context, g *guard, hint verdict) (verdict, error) {
-	if !slices.Contains(suitesOf(g), hint.Suite) {
+func (j *judge) hinted(ctx context.Context, g *guard) (verdict, error) {
+	hint := j.hints[g.id()]
+	if !hint.Noticed || !slices.Contains(suitesOf(g), hint.Suite) {
 		return verdict{}, nil
 	}
 	s, err := j.w.suite(ctx, hint.Suite)
 	if err != nil {
 		return verdict{}, err
 	}
-	name := hint.Unit
-	if name == "" {
-		name = hint.By
-	}
-	if ok, err := s.sound(ctx, name); err != nil || !ok {
-		return verdict{}, err
-	}
-	e, err := s.run(ctx, name, g.n, 2*time.Minute)
+	e, err := j.alone(ctx, s, g, hint.By)
 	if err != nil || !e.failed {
 		return verdict{}, err
 	}
-	return verdict{Noticed: true, Reached: true, Deadline: e.deadline, Suite: hint.Suite, Unit: name, By: e.by, Hash: s.hash, Tried: 1}, nil
+	return verdict{Noticed: true, Reached: true, Deadline: e.deadline, Suite: hint.Suite, By: hint.By, Hash: s.hash}, nil
 }
 
-// try runs the units of a package that reach the guard until one fails.
+// alone runs one test with the guard cut out; one that does not pass alone with
+// nothing cut notices nothing.
+func (j *judge) alone(ctx context.Context, s *suite, g *guard, name string) (ended, error) {
+	took, sound, err := s.alone(ctx, name)
+	if err != nil || !sound {
+		return ended{}, err
+	}
+	e, err := s.run(ctx, order{name: name, cut: g.n, limit: max(20*time.Second, 10*took)})
+	return e, errors.Join(err, ctx.Err())
+}
+
+// try runs all tests of a package with the guard cut out. What fails there must
+// fail alone too: then it is the guard that it misses.
 func (j *judge) try(ctx context.Context, g *guard, dir string) (verdict, error) {
 	s, err := j.w.suite(ctx, dir)
 	if err != nil {
 		return verdict{}, err
 	}
-	if err := s.learn(ctx); err != nil {
+	whole, err := s.look(ctx)
+	if err != nil {
 		return verdict{}, err
 	}
-	got := verdict{Suite: dir, Hash: s.hash}
-	began := time.Now()
-	for _, u := range s.candidates(g) {
-		got.Reached = true
-		took := time.Duration(u.Millis) * time.Millisecond
-		if took > j.longer || time.Since(began) > j.budget {
-			continue
-		}
-		e, err := s.run(ctx, u.Name, g.n, max(20*time.Second, 10*took))
-		if err != nil {
+	got := verdict{Suite: dir, Hash: s.hash, Reached: slices.Contains(whole.Reached, g.n)}
+	if !got.Reached {
+		return got, nil
+	}
+	for range 2 {
+		e, err := s.run(ctx, order{cut: g.n, limit: time.Minute + 4*time.Duration(whole.Millis)*time.Millisecond, first: len(whole.Failed) == 0})
+		if err := errors.Join(err, ctx.Err()); err != nil {
 			return got, err
 		}
-		got.Tried++
-		if e.failed {
-			got.Noticed, got.Deadline, got.Unit, got.By = true, e.deadline, u.Name, e.by
+		if !e.failed {
 			return got, nil
 		}
-	}
-	return got, ctx.Err()
-}
-
-// verdicts judges guards, or only remembers how they were judged.
-func (j *judge) verdicts(ctx context.Context, guards []*guard, workers int, remembered bool) (map[*guard]verdict, error) {
-	if !remembered {
-		return j.all(ctx, guards, workers)
-	}
-	out := map[*guard]verdict{}
-	for _, g := range guards {
-		v, ok := j.v.get(g.id())
-		if !ok {
-			return nil, fmt.Errorf("%s was never judged: run it without -write", g.id())
+		for _, name := range append(e.by, e.began...) {
+			if slices.Contains(whole.Failed, name) {
+				continue
+			}
+			e, err := j.alone(ctx, s, g, name)
+			if err != nil {
+				return got, err
+			}
+			if e.failed {
+				got.Noticed, got.Deadline, got.By = true, e.deadline, name
+				return got, nil
+			}
 		}
-		out[g] = v
 	}
-	return out, nil
+	return got, nil
 }
 
 // all judges guards, a few at a time.
@@ -242,7 +233,7 @@ func word(v verdict) string {
 	case v.Noticed:
 		return "noticed (" + v.By + ")"
 	case v.Reached:
-		return fmt.Sprintf("NOT NOTICED by %d", v.Tried)
+		return "NOT NOTICED"
 	}
 	return "NEVER REACHED"
 }

@@ -17,7 +17,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
-	"time"
 )
 
 func main() {
@@ -34,9 +33,6 @@ func prove(ctx context.Context) error {
 	pkg := flag.String("pkg", "", "only guards of products or files that contain this")
 	list := flag.Bool("list", false, "list the guards and stop")
 	workers := flag.Int("j", 2, "how many runs at once")
-	budget := flag.Duration("budget", 2*time.Minute, "for one guard in one package's tests")
-	longer := flag.Duration("longest", 30*time.Second, "tests that take longer are not run")
-	write := flag.Bool("write", false, "run nothing but the broken builds: write the list from the verdicts that are there")
 	broken := flag.String("break", "", "play the seed that catches this broken build")
 	doc := flag.String("doc", "docs/proof.md", "the list that is read for hints and, of a whole run, written")
 	flag.Parse()
@@ -73,8 +69,8 @@ func prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j := &judge{w: w, v: v, hints: hintsOf(filepath.Join(root, filepath.FromSlash(*doc)), v), budget: *budget, longer: *longer}
-	got, err := j.verdicts(ctx, guards, *workers, *write)
+	j := &judge{w: w, v: v, hints: hintsOf(filepath.Join(root, filepath.FromSlash(*doc)), v)}
+	got, err := j.all(ctx, guards, *workers)
 	if err != nil {
 		return err
 	}
@@ -85,11 +81,7 @@ func prove(ctx context.Context) error {
 			return err
 		}
 	}
-	remark := ""
-	if *write {
-		remark = rememberedRemark
-	}
-	return report(s, got, *doc, whole, caught, remark)
+	return report(s, got, *doc, whole, caught)
 }
 
 func choose(all []*guard, rules, pkg string) ([]*guard, error) {
@@ -108,8 +100,3 @@ func choose(all []*guard, rules, pkg string) ([]*guard, error) {
 	}
 	return out, nil
 }
-
-const rememberedRemark = `
-**This copy was put together from several runs (-write), each over a part of the guards, on sources that were some commits apart, on a busy machine, with 15 to 60 seconds of tests
-for a guard that nobody noticed at once. Only the broken builds were played anew for it. ` + "`make proof`" + ` judges every guard on the sources that are there and writes this page without this remark.**
-`

@@ -90,7 +90,7 @@ func TestSample(t *testing.T) {
 			hints[id] = h
 		}
 	}
-	j := &judge{w: w, v: v, hints: hints, budget: time.Minute, longer: 5 * time.Second}
+	j := &judge{w: w, v: v, hints: hints}
 	for _, g := range guards[:4] {
 		got, err := j.guard(t.Context(), g)
 		if err != nil {
@@ -100,7 +100,7 @@ func TestSample(t *testing.T) {
 			t.Errorf("%s: %s", g.id(), word(got))
 		}
 	}
-	whole, err := w.suites["internal/plan"].run(t.Context(), "TestPlanThatNobodyHas", 0, time.Minute)
+	whole, err := w.suites["internal/plan"].run(t.Context(), order{name: "TestPlanThatNobodyHas", limit: time.Minute})
 	if err != nil || whole.failed {
 		t.Errorf("a run without a cut and without a test: %+v, %v", whole, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"regexp"
 	"slices"
@@ -79,9 +80,9 @@ func hintsOf(doc string, v *verdicts) map[string]verdict {
 }
 
 // report tells what was not noticed; of a whole run it writes the list.
-func report(s *set, got map[*guard]verdict, doc string, whole bool, seeds []string, remark string) error {
+func report(s *set, got map[*guard]verdict, doc string, whole bool, seeds []string) error {
 	if whole {
-		if err := os.WriteFile(doc, []byte(list(s, got, seeds, remark)), 0o644); err != nil {
+		if err := os.WriteFile(doc, []byte(list(s, got, seeds, madeOf(s.root))), 0o644); err != nil {
 			return err
 		}
 	}
@@ -114,10 +115,10 @@ func idle(g *guard, v verdict) bool {
 var products = []string{engine, "postgres", "opengauss", "mogdb", "gbase8a", "dameng"}
 
 // list is docs/proof.md.
-func list(s *set, got map[*guard]verdict, seeds []string, remark string) string {
+func list(s *set, got map[*guard]verdict, seeds []string, made string) string {
 	var b strings.Builder
 	b.WriteString(preface)
-	b.WriteString(remark)
+	b.WriteString(made)
 	b.WriteString("\n## Counts\n\n| of | rules | guards removed | noticed | of these by a deadline | spared with a reason, or no run asks for it | not noticed |\n|---|---|---|---|---|---|---|\n")
 	for _, p := range products {
 		var n, noticed, deadline, spare, bad int
@@ -151,6 +152,23 @@ func list(s *set, got map[*guard]verdict, seeds []string, remark string) string 
 		writeProduct(&b, s, got, p)
 	}
 	return b.String()
+}
+
+// madeOf tells of which sources the list is made.
+func madeOf(root string) string {
+	git := func(args ...string) (string, error) {
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	commit, err := git("log", "-1", "--format=%h")
+	changed, err2 := git("status", "--porcelain", "--", "internal", "cmd", "go.mod", "go.sum")
+	switch {
+	case err != nil || err2 != nil:
+		return ""
+	case changed != "":
+		commit += ", with changes that were not committed"
+	}
+	return "\nEach guard below was judged on the sources of commit " + commit + ".\n"
 }
 
 // writeFacts tells of the rules that have no guard.

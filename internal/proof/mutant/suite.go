@@ -8,7 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,23 +24,23 @@ import (
 
 // suite is the tests of one package, built once with every guard in it.
 type suite struct {
-	dir  string
-	bin  string
-	hash string // of the binary: sources, tests and guards
-
-	mu     sync.Mutex
-	Units  []*unit        // what can be run alone, nil until asked for
-	Sound  map[string]int // units that pass with nothing cut: milliseconds
-	state  string         // file of what was learned about this binary
+	dir    string
+	bin    string
+	hash   string // of the binary: sources, tests and guards
+	state  string // file of what was learned about this binary
 	skips  *regexp.Regexp
 	guards int
+
+	mu     sync.Mutex
+	Survey *survey        // nil until asked for
+	Alone  map[string]int // tests that were run alone with nothing cut: milliseconds, -1 when they do not pass
 }
 
-// unit is a test, or a subtest of a long one.
-type unit struct {
-	Name    string
+// survey is what one run of all tests tells, with nothing cut.
+type survey struct {
 	Millis  int
-	Reached []int // guards that it asks for
+	Reached []int    // guards that some test asks for
+	Failed  []string // tests that fail, and notice nothing therefore
 }
 
 // workshop builds suites from one scan.
@@ -101,11 +101,13 @@ func (w *workshop) suite(ctx context.Context, dir string) (*suite, error) {
 	sum := sha256.Sum256(b)
 	s.hash = hex.EncodeToString(sum[:8])
 	s.state = s.bin + "." + s.hash + ".json"
-	s.Sound = map[string]int{}
 	if b, err := os.ReadFile(s.state); err == nil {
 		if err := json.Unmarshal(b, s); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.state, err)
 		}
+	}
+	if s.Alone == nil {
+		s.Alone = map[string]int{}
 	}
 	w.suites[dir] = s
 	return s, nil
@@ -119,67 +121,118 @@ func (s *suite) save() error {
 	return os.WriteFile(s.state, b, 0o644)
 }
 
-// ended is how a run of a unit ended.
+// order is one run of a test binary.
+type order struct {
+	name  string // of the test; empty: all tests
+	cut   int    // the guard that is cut out; 0: none
+	limit time.Duration
+	marks string   // file in which guards that are asked for are marked
+	args  []string // further ones
+	first bool     // ends with the first test that fails
+}
+
+// ended is how a run ended.
 type ended struct {
 	failed   bool
-	deadline bool   // the tests' own deadline ended it
-	by       string // the test that failed
+	deadline bool     // the tests' own deadline ended it
+	by       []string // the tests that failed, subtests before what they belong to
+	began    []string // the tests that had not ended, the innermost first
 	took     time.Duration
 	out      string
 }
 
-var failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+var (
+	failLine = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	runLine  = regexp.MustCompile(`(?m)^=== RUN\s+(\S+)`)
+	endLine  = regexp.MustCompile(`(?m)^\s*--- (?:PASS|FAIL|SKIP): (\S+)`)
+)
 
-// run runs what pattern names, with guard n cut out; 0 cuts nothing.
-func (s *suite) run(ctx context.Context, name string, n int, limit time.Duration, args ...string) (ended, error) {
-	return s.runMarked(ctx, name, n, limit, "", args...)
-}
+// errFirst ends a run whose first failure was seen.
+var errFirst = errors.New("the first test has failed")
 
-func (s *suite) runMarked(ctx context.Context, name string, n int, limit time.Duration, marks string, args ...string) (ended, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit+20*time.Second)
+func (s *suite) run(ctx context.Context, o order) (ended, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.limit+20*time.Second)
 	defer cancel()
+	ctx, enough := context.WithCancelCause(ctx)
+	defer enough(nil)
 	tmp, err := os.MkdirTemp("", "shiplift-cut-")
 	if err != nil {
 		return ended{}, err
 	}
 	defer os.RemoveAll(tmp)
-	argv := append([]string{"-c", `ulimit -v 6000000; exec "$0" "$@"`, s.bin,
-		"-test.run", pattern(name), "-test.failfast", "-test.timeout", limit.String(), "-test.count=1"}, args...)
-	c := exec.CommandContext(ctx, "sh", argv...)
+	c := exec.CommandContext(ctx, "sh", s.argv(o)...)
 	c.Dir = s.dir
 	c.Env = append(os.Environ(), "GOMAXPROCS=2", "TMPDIR="+tmp, "HOME="+tmp, "GOTRACEBACK=single")
-	if n != 0 {
-		c.Env = append(c.Env, cut.Env+"="+strconv.Itoa(n))
+	if o.cut != 0 {
+		c.Env = append(c.Env, cut.Env+"="+strconv.Itoa(o.cut))
 	}
-	if marks != "" {
-		c.Env = append(c.Env, cut.EnvReached+"="+marks)
+	if o.marks != "" {
+		c.Env = append(c.Env, cut.EnvReached+"="+o.marks)
 	}
 	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
+	c.Stdout = io.Writer(&out)
+	if o.first {
+		c.Stdout = &watcher{w: &out, seen: func() { enough(errFirst) }}
+	}
+	c.Stderr = c.Stdout
 	c.WaitDelay = 5 * time.Second
 	start := time.Now()
 	err = c.Run()
 	e := ended{took: time.Since(start), out: out.String()}
-	if err == nil {
-		return e, nil
-	}
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) && ctx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay) {
+	switch {
+	case err == nil:
+		return e, nil
+	case !errors.As(err, &exit) && ctx.Err() == nil && !errors.Is(err, exec.ErrWaitDelay):
 		return e, err
 	}
+	e.read()
 	e.failed = true
+	e.deadline = strings.Contains(e.out, "panic: test timed out") || ctx.Err() != nil && !errors.Is(context.Cause(ctx), errFirst)
+	return e, nil
+}
+
+func (s *suite) argv(o order) []string {
+	argv := []string{"-c", `ulimit -v 6000000; exec "$0" "$@"`, s.bin, "-test.v", "-test.timeout", o.limit.String(), "-test.count=1"}
+	if o.name != "" {
+		argv = append(argv, "-test.failfast", "-test.run", pattern(o.name))
+	} else if s.skips != nil {
+		argv = append(argv, "-test.skip", s.skips.String())
+	}
+	return append(argv, o.args...)
+}
+
+// read finds which tests failed, and which had not ended.
+func (e *ended) read() {
 	for _, m := range failLine.FindAllStringSubmatch(e.out, -1) {
-		if len(m[1]) > len(e.by) {
-			e.by = m[1]
+		e.by = append(e.by, m[1])
+	}
+	over := map[string]bool{}
+	for _, m := range endLine.FindAllStringSubmatch(e.out, -1) {
+		over[m[1]] = true
+	}
+	for _, m := range runLine.FindAllStringSubmatch(e.out, -1) {
+		if !over[m[1]] {
+			e.began = append(e.began, m[1])
 		}
 	}
-	if strings.Contains(e.out, "panic: test timed out") || ctx.Err() != nil {
-		e.deadline = true
+	slices.SortStableFunc(e.began, func(a, b string) int { return strings.Count(b, "/") - strings.Count(a, "/") })
+}
+
+// watcher calls seen with the first test that fails.
+type watcher struct {
+	w    *bytes.Buffer
+	seen func()
+}
+
+func (w *watcher) Write(b []byte) (int, error) {
+	n, err := w.w.Write(b)
+	all := w.w.Bytes()
+	if tail := all[max(0, len(all)-n-200):]; w.seen != nil && failLine.Match(tail) {
+		w.seen()
+		w.seen = nil
 	}
-	if e.by == "" {
-		e.by = name
-	}
-	return e, nil
+	return n, err
 }
 
 // pattern matches the test of that name and what is below it.
@@ -191,156 +244,66 @@ func pattern(name string) string {
 	return strings.Join(parts, "/")
 }
 
-var passLine = regexp.MustCompile(`(?m)^\s*--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
-
-// learn runs all tests once, cuts long ones into their subtests, then runs
-// each unit alone: how long it takes and which guards it asks for.
-func (s *suite) learn(ctx context.Context) error {
+// look runs all tests once, with nothing cut.
+func (s *suite) look(ctx context.Context) (*survey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.Units != nil {
-		return nil
+	if s.Survey != nil {
+		return s.Survey, nil
 	}
-	began := time.Now()
-	fmt.Fprintf(os.Stderr, "look which test reaches which guard: %s\n", s.dir)
-	names, below, err := s.names(ctx)
-	if err != nil {
-		return err
-	}
+	fmt.Fprintf(os.Stderr, "run all tests of %s with nothing cut\n", s.dir)
 	marks := s.state + ".marks"
 	defer os.Remove(marks)
-	units := []*unit{}
-	for len(names) > 0 {
-		name := names[0]
-		names = names[1:]
-		if err := os.WriteFile(marks, make([]byte, s.guards+1), 0o644); err != nil {
-			return err
-		}
-		e, err := s.runMarked(ctx, name, 0, 3*time.Minute, marks)
-		if err != nil {
-			return err
-		}
-		if e.failed {
-			fmt.Fprintf(os.Stderr, "%s fails with nothing cut, and is left out\n%s\n", name, tail(e.out))
-			names = append(names, below[name]...) // those of its subtests that pass are not
-			continue
-		}
-		b, err := os.ReadFile(marks)
-		if err != nil {
-			return err
-		}
-		u := &unit{Name: name, Millis: int(e.took.Milliseconds()), Reached: []int{}}
-		for n, m := range b {
-			if m != 0 {
-				u.Reached = append(u.Reached, n)
-			}
-		}
-		units = append(units, u)
+	if err := os.WriteFile(marks, make([]byte, s.guards+1), 0o644); err != nil {
+		return nil, err
 	}
-	s.Units = units
-	fmt.Fprintf(os.Stderr, "%d units, %s\n", len(units), time.Since(began).Round(time.Second))
-	return s.save()
-}
-
-// names lists the units, and the subtests of each test.
-func (s *suite) names(ctx context.Context) (out []string, below map[string][]string, err error) {
-	args := []string{"-test.v"}
-	if s.skips != nil {
-		args = append(args, "-test.skip", s.skips.String())
-	}
-	e, err := s.all(ctx, args)
+	e, err := s.run(ctx, order{limit: 20 * time.Minute, marks: marks})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	took := map[string]float64{}
-	below = map[string][]string{}
-	for _, m := range passLine.FindAllStringSubmatch(e.out, -1) {
-		if m[1] == "SKIP" {
-			continue
-		}
-		took[m[2]], _ = strconv.ParseFloat(m[3], 64)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
-	for name := range took {
-		if i := strings.LastIndexByte(name, '/'); i >= 0 {
-			below[name[:i]] = append(below[name[:i]], name)
-		}
+	if e.failed && len(e.by) == 0 {
+		return nil, fmt.Errorf("the tests of %s fail with nothing cut:\n%s", s.dir, tail(e.out))
 	}
-	var visit func(name string, depth int)
-	visit = func(name string, depth int) {
-		subs := below[name]
-		if depth < 2 && len(subs) > 1 && took[name] > 0.3*float64(1+4*depth) {
-			slices.Sort(subs)
-			for _, sub := range subs {
-				visit(sub, depth+1)
-			}
-			return
-		}
-		out = append(out, name)
+	for _, name := range e.by {
+		fmt.Fprintf(os.Stderr, "%s fails with nothing cut, and counts for nothing\n", name)
 	}
-	for _, name := range slices.Sorted(maps.Keys(took)) {
-		if !strings.Contains(name, "/") {
-			visit(name, 0)
+	b, err := os.ReadFile(marks)
+	if err != nil {
+		return nil, err
+	}
+	got := &survey{Millis: int(e.took.Milliseconds()), Failed: e.by}
+	for n, m := range b {
+		if m != 0 {
+			got.Reached = append(got.Reached, n)
 		}
 	}
-	if len(out) == 0 {
-		return nil, nil, fmt.Errorf("%s: no test was seen\n%s", s.dir, tail(e.out))
-	}
-	return out, below, nil
+	s.Survey = got
+	return got, s.save()
 }
 
-// all runs every test once, with nothing cut.
-func (s *suite) all(ctx context.Context, args []string) (ended, error) {
-	c := exec.CommandContext(ctx, s.bin, append(args, "-test.timeout", "20m")...)
-	c.Dir = s.dir
-	out, err := c.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return ended{}, err
+// alone runs one test with nothing cut: how long it takes, and whether it passes.
+func (s *suite) alone(ctx context.Context, name string) (took time.Duration, sound bool, err error) {
+	s.mu.Lock()
+	ms, known := s.Alone[name]
+	s.mu.Unlock()
+	if known {
+		return time.Duration(ms) * time.Millisecond, ms >= 0, nil
 	}
-	return ended{out: string(out), failed: err != nil}, nil
-}
-
-// sound reports whether a unit passes with nothing cut.
-func (s *suite) sound(ctx context.Context, name string) (bool, error) {
+	e, err := s.run(ctx, order{name: name, limit: 3 * time.Minute})
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return 0, false, err
+	}
+	sound = !e.failed && strings.Contains(e.out, "--- PASS: "+name+" ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, u := range s.Units {
-		if u.Name == name {
-			return true, nil
-		}
+	s.Alone[name] = -1
+	if sound {
+		s.Alone[name] = int(e.took.Milliseconds())
 	}
-	if ms, known := s.Sound[name]; known {
-		return ms >= 0, nil
-	}
-	e, err := s.run(ctx, name, 0, 3*time.Minute)
-	if err != nil {
-		return false, err
-	}
-	s.Sound[name] = int(e.took.Milliseconds())
-	if e.failed || strings.Contains(e.out, "no tests to run") {
-		s.Sound[name] = -1
-	}
-	return s.Sound[name] >= 0, s.save()
-}
-
-// candidates are the units that reach guard n, the likely ones first.
-func (s *suite) candidates(g *guard) []*unit {
-	var out []*unit
-	for _, u := range s.Units {
-		if slices.Contains(u.Reached, g.n) {
-			out = append(out, u)
-		}
-	}
-	likely := func(u *unit) int {
-		for _, r := range g.rules {
-			if strings.Contains(u.Name, r) {
-				return u.Millis / 10
-			}
-		}
-		return u.Millis
-	}
-	slices.SortStableFunc(out, func(a, b *unit) int { return likely(a) - likely(b) })
-	return out
+	return e.took, sound, s.save()
 }
 
 func tail(t string) string {
