@@ -23,6 +23,10 @@ type Death struct {
 	After bool // the deed happened, its answer never came
 	// Record kills behind the journal's record of that number instead; 0: none.
 	Record int
+	// Watch, if set, is told of each point before its deed and behind it, while
+	// nothing else goes on: whoever copies the world there has what a death there
+	// leaves. It is not asked again for what it does itself.
+	Watch func(point int, after bool)
 
 	mu    sync.Mutex
 	count int
@@ -61,6 +65,13 @@ func (d *Death) pass() (happens, answered bool) {
 	return d.After, false
 }
 
+// watch tells of the point that was passed last.
+func (d *Death) watch(after bool) {
+	if d != nil && d.Watch != nil && !d.Dead() {
+		d.Watch(d.Count(), after)
+	}
+}
+
 // kill ends the process.
 func (d *Death) kill() {
 	d.mu.Lock()
@@ -87,7 +98,9 @@ func (m *mortalHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	if !happens {
 		return host.Result{}, ErrDead
 	}
+	m.d.watch(false)
 	res, err := m.Host.Run(ctx, c)
+	m.d.watch(true)
 	if !answered {
 		return host.Result{}, ErrDead
 	}
@@ -116,7 +129,9 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 		_ = c.Conn.Close()
 		return 0, ErrDead
 	}
+	c.d.watch(false)
 	n, err := c.Conn.Write(b)
+	c.d.watch(true)
 	if !answered {
 		return n, ErrDead // the server has the message; the connection ends with the process
 	}
@@ -146,10 +161,12 @@ func (m *Memory) Append(_ context.Context, records ...journal.Record) error {
 		happens, answered = m.d.pass()
 	}
 	if happens {
+		m.d.watch(false)
 		for i := range records {
 			records[i].Seq = len(m.Records) + 1
 			m.Records = append(m.Records, records[i])
 		}
+		m.d.watch(true)
 	}
 	if answered && m.d != nil && m.d.Record > 0 && len(m.Records) >= m.d.Record {
 		m.d.kill()

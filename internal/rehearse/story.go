@@ -6,6 +6,7 @@ package rehearse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ type World struct {
 	Plan *plan.Plan
 	// Sim is the simulated room in which faults can be planted; nil when there is none.
 	Sim *sim.World
+	// Fork, if set, makes a world of its own that stands where this one stands now.
+	Fork func() World
 
 	first *journal.Record // the record that begins a run of Plan
 }
@@ -159,6 +162,12 @@ func (s *Story) leased(ctx context.Context, w *World, r *run.Runner) (out run.Ou
 	s.holds = false
 	_ = l.Release(ctx) // where a node does not answer it runs out by itself
 	return out, err
+}
+
+// Fork is the run in a world of its own, as a process finds it that is started
+// now: of the process that works nothing is in it.
+func (s *Story) Fork() *Story {
+	return &Story{World: s.World.Fork(), Plan: s.Plan, Log: &Memory{Records: slices.Clone(s.Log.Records)}, Until: s.Until}
 }
 
 // Final returns how the run ended; "" while it is open.

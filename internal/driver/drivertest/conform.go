@@ -1,8 +1,10 @@
 package drivertest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -18,6 +20,10 @@ import (
 func Conform(t testing.TB, open func(testing.TB) World, stride int) {
 	t.Helper()
 	first := newWalk(t, open(t))
+	var plain *walk // does each step once; forked at each, where worlds can be copied
+	if w := open(t); w.Fork != nil {
+		plain = newWalk(t, w)
+	}
 	for i := range first.plan.Steps {
 		step := first.plan.Steps[i]
 		a, ok := first.w.Driver.Action(step.Kind)
@@ -30,8 +36,14 @@ func Conform(t testing.TB, open func(testing.TB) World, stride int) {
 		if err := first.through(t, a, step); err != nil {
 			t.Fatalf("step %s: %v", step.ID, err)
 		}
-		kills := &killer{open: open, index: i, step: step, stride: max(1, stride)}
+		kills := &killer{open: open, index: i, step: step, stride: max(1, stride), plain: plain}
 		kills.run(t)
+		if plain == nil {
+			continue
+		}
+		if err := plain.once(t, a, step); err != nil {
+			t.Fatalf("step %s: %v", step.ID, err)
+		}
 	}
 	if err := first.w.Truth(); err != nil {
 		t.Errorf("after all steps: %v", err)
@@ -134,6 +146,20 @@ func (k *walk) through(t testing.TB, a driver.Action, step plan.Step) error {
 	return nil
 }
 
+// once does a step.
+func (k *walk) once(t testing.TB, a driver.Action, step plan.Step) error {
+	if err := k.prepare(t, a, step); err != nil {
+		return err
+	}
+	if err := a.Do(t.Context(), k.target(step, nil)); err != nil {
+		return fmt.Errorf("do: %w", err)
+	}
+	return nil
+}
+
+// fork is the walk in a world of its own.
+func (k *walk) fork() *walk { return &walk{w: k.w.Fork(), plan: k.plan, memos: maps.Clone(k.memos)} }
+
 // upTo does the steps before the one at index, and prepares that one.
 func (k *walk) upTo(t testing.TB, index int) (driver.Action, error) {
 	for i := range index {
@@ -142,11 +168,8 @@ func (k *walk) upTo(t testing.TB, index int) (driver.Action, error) {
 		if !ok {
 			continue
 		}
-		if err := k.prepare(t, a, step); err != nil {
+		if err := k.once(t, a, step); err != nil {
 			return nil, fmt.Errorf("step %s: %w", step.ID, err)
-		}
-		if err := a.Do(t.Context(), k.target(step, nil)); err != nil {
-			return nil, fmt.Errorf("step %s: do: %w", step.ID, err)
 		}
 	}
 	step := k.plan.Steps[index]
@@ -160,24 +183,60 @@ type killer struct {
 	index  int
 	step   plan.Step
 	stride int
+	plain  *walk // stands before the step; nil: each kill begins with a fresh world
 }
 
 func (k *killer) run(t testing.TB) {
 	t.Helper()
-	k.each(t, "do", k.inDo)
+	kill := k.each
+	if k.plain != nil {
+		kill = k.forked
+	}
+	kill(t, "do", driver.Action.Do, (*walk).recover)
 	if k.step.Class == plan.Reversible {
-		k.each(t, "undo", k.inUndo)
+		kill(t, "undo", driver.Action.Undo, (*walk).undone)
 	}
 }
 
-func (k *killer) each(t testing.TB, name string, one func(testing.TB, *rehearse.Death) error) {
+type (
+	doing   func(driver.Action, context.Context, driver.Target) error
+	finding func(*walk, testing.TB, driver.Action, plan.Step) error
+)
+
+// before is a walk that stands before the deed.
+func (k *killer) before(t testing.TB, deed string) (w *walk, a driver.Action, err error) {
+	if k.plain != nil {
+		w = k.plain.fork()
+		a, _ = w.w.Driver.Action(k.step.Kind)
+		err = w.prepare(t, a, k.step)
+	} else {
+		w = newWalk(t, k.open(t))
+		a, err = w.upTo(t, k.index)
+	}
+	if err == nil && deed == "undo" {
+		if err = a.Do(t.Context(), w.target(k.step, nil)); err != nil {
+			err = fmt.Errorf("do: %w", err)
+		}
+	}
+	return w, a, err
+}
+
+// each begins anew for each point.
+func (k *killer) each(t testing.TB, deed string, do doing, recover finding) {
 	t.Helper()
 	points := -1
 	for at := 0; points < 0 || at <= points; at += k.stride {
 		for _, after := range []bool{false, true} {
 			d := &rehearse.Death{At: at, After: after}
-			if err := one(t, d); err != nil {
-				t.Fatalf("step %s: killed in %s at point %d of %d (after the deed: %t): %v", k.step.ID, name, at, points, after, err)
+			w, a, err := k.before(t, deed)
+			if err == nil {
+				err = do(a, t.Context(), w.target(k.step, d))
+			}
+			if err == nil || d.Dead() {
+				err = recover(w, t, a, k.step)
+			}
+			if err != nil {
+				t.Fatalf("step %s: killed in %s at point %d of %d (after the deed: %t): %v", k.step.ID, deed, at, points, after, err)
 			}
 			if at == 0 {
 				points = d.Count()
@@ -187,17 +246,26 @@ func (k *killer) each(t testing.TB, name string, one func(testing.TB, *rehearse.
 	}
 }
 
-func (k *killer) inDo(t testing.TB, d *rehearse.Death) error {
-	w := newWalk(t, k.open(t))
-	a, err := w.upTo(t, k.index)
+// forked does the deed once and goes on in a copy of the world at each point.
+func (k *killer) forked(t testing.TB, deed string, do doing, recover finding) {
+	t.Helper()
+	w, a, err := k.before(t, deed)
 	if err != nil {
-		return err
+		t.Fatalf("step %s: %v", k.step.ID, err)
 	}
-	err = a.Do(t.Context(), w.target(k.step, d))
-	if err != nil && !d.Dead() {
-		return fmt.Errorf("do: %w", err)
+	d := forked(w.w, k.stride, func(at int, behind bool) bool {
+		if err := recover(w.fork(), t, a, k.step); err != nil {
+			t.Errorf("step %s: killed in %s at point %d (after the deed: %t): %v", k.step.ID, deed, at, behind, err)
+			return false
+		}
+		return true
+	})
+	if err = do(a, t.Context(), w.target(k.step, d)); err == nil {
+		err = recover(w, t, a, k.step)
 	}
-	return w.recover(t, a, k.step)
+	if err != nil {
+		t.Fatalf("step %s: %s, not killed: %v", k.step.ID, deed, err)
+	}
 }
 
 // recover is what run does with a step that it finds started (I2).
@@ -227,23 +295,13 @@ func (k *walk) recover(t testing.TB, a driver.Action, step plan.Step) error {
 	return k.w.Truth()
 }
 
-func (k *killer) inUndo(t testing.TB, d *rehearse.Death) error {
-	w := newWalk(t, k.open(t))
-	a, err := w.upTo(t, k.index)
-	if err != nil {
-		return err
-	}
-	if err := a.Do(t.Context(), w.target(k.step, nil)); err != nil {
-		return fmt.Errorf("do: %w", err)
-	}
-	if err := a.Undo(t.Context(), w.target(k.step, d)); err != nil && !d.Dead() {
-		return fmt.Errorf("undo: %w", err)
-	}
-	if err := a.Undo(t.Context(), w.target(k.step, nil)); err != nil {
+// undone is what run does with an undo that was cut off.
+func (k *walk) undone(t testing.TB, a driver.Action, step plan.Step) error {
+	if err := a.Undo(t.Context(), k.target(step, nil)); err != nil {
 		return fmt.Errorf("undo after the death: %w", err)
 	}
-	if _, err := w.probe(t, a, k.step, driver.NotApplied); err != nil {
-		return errors.Join(err, w.w.Truth())
+	if _, err := k.probe(t, a, step, driver.NotApplied); err != nil {
+		return errors.Join(err, k.w.Truth())
 	}
-	return w.w.Truth()
+	return k.w.Truth()
 }

@@ -108,8 +108,8 @@ func (o opt) open(t testing.TB) (func(testing.TB) rehearse.World, *gauss.Lab) {
 	default:
 		files = files[:1]
 	}
-	return func(t testing.TB) rehearse.World {
-		w := base.Clone()
+	var of func(w *sim.World) rehearse.World
+	of = func(w *sim.World) rehearse.World {
 		l := lab.Of(w)
 		req := plan.Request{To: o.to, Mode: o.mode, Packages: files}
 		if o.cm {
@@ -122,8 +122,10 @@ func (o opt) open(t testing.TB) (func(testing.TB) rehearse.World, *gauss.Lab) {
 			Driver:  opengauss.New(),
 			Env:     driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: w, Serial: true},
 			Request: req, Sim: w, Truth: truth(l), Accept: []string{opengauss.RestGate},
+			Fork: func() rehearse.World { return of(w.Clone()) },
 		}
-	}, lab
+	}
+	return func(testing.TB) rehearse.World { return of(base.Clone()) }, lab
 }
 
 // truth asks the simulator, not the tool.
@@ -218,6 +220,7 @@ func TestEveryCrash(t *testing.T) {
 	t.Parallel()
 	for name, own := range map[string]int{"big rolling": 211, "big rolling with CM": 401, "big in place": 251, "small rolling": 127, "small in place": 151, "one node": 97, "cascade": 401, "CM alone": 151} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			open, _ := cases[name].open(t)
 			drivertest.EveryCrash(t, open, drivertest.Every(3*own))
 		})
