@@ -16,7 +16,7 @@ import (
 )
 
 // drivers are the products that the tool knows. A new one is added here and
-// nowhere else; its lab, if it has one, in labs.go.
+// nowhere else; a simulated lab in simlab's products.
 var drivers = map[string]driver.Driver{
 	"dameng":      dameng.Driver{},
 	"gbase8a":     gbase8a.Driver{},

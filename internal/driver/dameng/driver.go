@@ -9,7 +9,6 @@
 package dameng
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -43,7 +42,7 @@ var _ driver.DefaultMode = Driver{}
 
 func aPath(v string) error {
 	if !path.IsAbs(v) || strings.ContainsAny(v, "\n'\"") {
-		return errors.New("an absolute path without quotes was expected")
+		return cluster.Expected("an absolute path without quotes", "不含引号的绝对路径")
 	}
 	return nil
 }
@@ -57,38 +56,13 @@ func somePaths(v string) error {
 	return nil
 }
 
-func aNumber(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 0 {
-		return errors.New("a number was expected")
-	}
-	return nil
-}
-
-func aTime(v string) error {
-	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
-		return errors.New("a duration was expected, e.g. 15m")
-	}
-	return nil
-}
-
 func aName(v string) error {
 	for _, c := range v {
 		if !(c == '_' || c == '-' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z') {
-			return errors.New("letters, digits, '_', '-' and '.' were expected")
+			return cluster.Expected("letters, digits, _, - and .", "字母、数字、_、- 或 .")
 		}
 	}
 	return nil
-}
-
-func oneOf(words ...string) func(string) error {
-	return func(v string) error {
-		for _, w := range words {
-			if v == w {
-				return nil
-			}
-		}
-		return fmt.Errorf("one of %s was expected", strings.Join(words, ", "))
-	}
 }
 
 // Settings are the driver's keys. The vendor's tools give services free names,
@@ -99,12 +73,12 @@ func (Driver) Settings() []cluster.Key {
 		{Name: "instance", Required: true, PerNode: true, Check: aName, Doc: "INSTANCE_NAME"},
 		{Name: "server_service", Required: true, PerNode: true, Check: aName, Doc: "service of dmserver, e.g. DmServiceDMSERVER"},
 		{Name: "home", PerNode: true, Check: aPath, Doc: "DM_HOME (/opt/dmdbms)"},
-		{Name: "port", PerNode: true, Check: aNumber, Doc: "PORT_NUM (5236)"},
+		{Name: "port", PerNode: true, Check: cluster.Number, Doc: "PORT_NUM (5236)"},
 		{Name: "user", PerNode: true, Check: aName, Doc: "database user (SYSDBA)"},
 		{Name: "password_env", PerNode: true, Doc: "environment variable of the control machine that holds the password; without one the operating system vouches for the login"},
 		{Name: "password_file", PerNode: true, Doc: "file of the control machine that holds the password"},
 		{Name: "member", PerNode: true, Check: aName, Doc: "nodes of one DSC cluster bear the same name; the node's name"},
-		{Name: "seqno", PerNode: true, Check: aNumber, Doc: "DCR_EP_SEQNO of a DSC node (0)"},
+		{Name: "seqno", PerNode: true, Check: cluster.Number, Doc: "DCR_EP_SEQNO of a DSC node (0)"},
 		{Name: "watcher_service", PerNode: true, Check: aName, Doc: "service of dmwatcher; set on every node of Data Watch"},
 		{Name: "watcher_ini", PerNode: true, Check: aPath, Doc: "path of dmwatcher.ini"},
 		{Name: "monitor_service", PerNode: true, Check: aName, Doc: "service of dmmonitor, on the nodes that run one"},
@@ -118,21 +92,21 @@ func (Driver) Settings() []cluster.Key {
 		{Name: "dcr_disk", PerNode: true, Check: aPath, Doc: "DCR disk (DSC)"},
 		{Name: "vote_disk", PerNode: true, Check: aPath, Doc: "voting disk (DSC)"},
 		{Name: "group", Check: aName, Doc: "group of Data Watch"},
-		{Name: "oguid", Check: aNumber, Doc: "OGUID of the group"},
-		{Name: "services", PerNode: true, Check: oneOf("systemctl", "script"), Doc: "what started the services: systemctl or script ($DM_HOME/bin/<service>); both never see what the other started"},
+		{Name: "oguid", Check: cluster.Number, Doc: "OGUID of the group"},
+		{Name: "services", PerNode: true, Check: cluster.OneOf("systemctl", "script"), Doc: "what started the services: systemctl or script ($DM_HOME/bin/<service>); both never see what the other started"},
 		{Name: "systemctl", PerNode: true, Doc: "words that call systemctl (systemctl), e.g. sudo -n systemctl"},
 		{Name: "backup_dir", PerNode: true, Check: aPath, Doc: "directory for offline backups (<data>/../backup)"},
-		{Name: "backup_copy", Check: oneOf("scp", "shared"), Doc: "how a standby gets the primary's backup: scp between the nodes, or shared, backup_dir being the same everywhere"},
+		{Name: "backup_copy", Check: cluster.OneOf("scp", "shared"), Doc: "how a standby gets the primary's backup: scp between the nodes, or shared, backup_dir being the same everywhere"},
 		{Name: "cold_paths", PerNode: true, Check: somePaths, Doc: "further files and directories of a library for its cold copy, with commas between: what V$DATAFILE, V$RLOGFILE and the directories of dm.ini do not name"},
 		{Name: "huge_query", Doc: "SELECT whose rows are the HUGE tables; without one the operator answers with --option huge-tables=yes|no"},
 		{Name: "origin", Check: aName, Doc: "oldest release that the library ever had (DM-004)"},
-		{Name: "log_encrypted", Check: oneOf("yes", "no"), Doc: "whether the redo log is or was encrypted (DM-004)"},
-		{Name: "stop_timeout", Check: aTime, Doc: "longest exit of a server (15m)"},
-		{Name: "start_timeout", Check: aTime, Doc: "longest start of a server (5m)"},
-		{Name: "open_timeout", Check: aTime, Doc: "longest opening of a database (15m)"},
-		{Name: "equal_timeout", Check: aTime, Doc: "how long a standby may take to become equal with the primary (10m)"},
-		{Name: "settle_timeout", Check: aTime, Doc: "how long watchers may take to open everything (3m)"},
-		{Name: "backup_timeout", Check: aTime, Doc: "longest backup, restore or copy of a database (2h)"},
+		{Name: "log_encrypted", Check: cluster.OneOf("yes", "no"), Doc: "whether the redo log is or was encrypted (DM-004)"},
+		{Name: "stop_timeout", Check: cluster.Span, Doc: "longest exit of a server (15m)"},
+		{Name: "start_timeout", Check: cluster.Span, Doc: "longest start of a server (5m)"},
+		{Name: "open_timeout", Check: cluster.Span, Doc: "longest opening of a database (15m)"},
+		{Name: "equal_timeout", Check: cluster.Span, Doc: "how long a standby may take to become equal with the primary (10m)"},
+		{Name: "settle_timeout", Check: cluster.Span, Doc: "how long watchers may take to open everything (3m)"},
+		{Name: "backup_timeout", Check: cluster.Span, Doc: "longest backup, restore or copy of a database (2h)"},
 	}
 }
 

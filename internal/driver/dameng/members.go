@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/release"
@@ -392,7 +393,7 @@ func (k *task) makeStandby(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := aNumber(oguid); err != nil {
+	if err := cluster.Number(oguid); err != nil {
 		return fmt.Errorf("%s: OGUID %q: %w", k.n.name, oguid, err)
 	}
 	for _, n := range k.m.nodes {

@@ -1,7 +1,6 @@
 package gbase8a
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -47,26 +46,26 @@ const (
 
 func settingKeys() []cluster.Key {
 	keys := []cluster.Key{
-		{Name: keyDBAUser, Check: oneWord, Doc: "operating system user of the database, who must be the login; gbase"},
+		{Name: keyDBAUser, Check: cluster.OneWord, Doc: "operating system user of the database, who must be the login; gbase"},
 		{Name: keyProfile, PerNode: true, Doc: "profile(s) to source on the node, separated by blanks; with several instances on a machine each has its own; ~/.gbase_profile"},
-		{Name: keyDBUser, Check: oneWord, Doc: "database user for questions in SQL (running statements, version); none are asked when empty"},
-		{Name: keyDBPort, Check: portNumber, Doc: "port of gclusterd; 5258"},
-		{Name: keyWorkDir, Check: absolute, Doc: "directory for the package on the executing coordinator; /home/<dba_user>/shiplift-upgrade"},
-		{Name: keyBackupDir, Check: absolute, Doc: "directory for the installer's backup and for configurations; /home/<dba_user>"},
-		{Name: keyBackupRoom, Check: megabytes, Doc: "free megabytes that backup_dir must have; 10240 [A]"},
+		{Name: keyDBUser, Check: cluster.OneWord, Doc: "database user for questions in SQL (running statements, version); none are asked when empty"},
+		{Name: keyDBPort, Check: cluster.PortNumber, Doc: "port of gclusterd; 5258"},
+		{Name: keyWorkDir, Check: cluster.BlanklessPath, Doc: "directory for the package on the executing coordinator; /home/<dba_user>/shiplift-upgrade"},
+		{Name: keyBackupDir, Check: cluster.BlanklessPath, Doc: "directory for the installer's backup and for configurations; /home/<dba_user>"},
+		{Name: keyBackupRoom, Check: cluster.Number, Doc: "free megabytes that backup_dir must have; 10240 [A]"},
 		{Name: keyLockFile, Doc: "operator lock on the executing coordinator, relative to the login's home; .shiplift-gbase8a.lock"},
-		{Name: keyPython, Check: oneWord, Doc: "python that has the gcware module; the first of python, python2 that imports it"},
-		{Name: keyStatusWait, Check: positive, Doc: "hard limit of every gcadmin and python call; 30s"},
-		{Name: keyStopWait, Check: positive, Doc: "how long a service tool may take to stop; 10m"},
-		{Name: keyStartWait, Check: positive, Doc: "how long all services may take to be OPEN; 10m"},
-		{Name: keyOpenWait, Check: positive, Doc: "how long gcware alone may take to be OPEN everywhere; 180s [A]"},
-		{Name: keySettle, Check: positive, Doc: "how long nothing may come back after the stop; 10s"},
-		{Name: keyFlushStall, Check: positive, Doc: "a flush that shows no progress for so long is called again; 600s [A]"},
-		{Name: keyFlushGrace, Check: positive, Doc: "how long a flush that was asked for may show nothing before gcware is stopped on the way back; 15s [A]"},
-		{Name: keyFlushWait, Check: positive, Doc: "how long one flush may take at all; 2h"},
-		{Name: keyInstallWait, Check: positive, Doc: "how long the vendor's installer may take; 4h"},
-		{Name: keyCharset, Check: oneWord, Doc: "characterSet in demo.options; left out when empty"},
-		{Name: keySSHPort, Check: portNumber, Doc: "sshPort in demo.options; left out when empty"},
+		{Name: keyPython, Check: cluster.OneWord, Doc: "python that has the gcware module; the first of python, python2 that imports it"},
+		{Name: keyStatusWait, Check: cluster.Span, Doc: "hard limit of every gcadmin and python call; 30s"},
+		{Name: keyStopWait, Check: cluster.Span, Doc: "how long a service tool may take to stop; 10m"},
+		{Name: keyStartWait, Check: cluster.Span, Doc: "how long all services may take to be OPEN; 10m"},
+		{Name: keyOpenWait, Check: cluster.Span, Doc: "how long gcware alone may take to be OPEN everywhere; 180s [A]"},
+		{Name: keySettle, Check: cluster.Span, Doc: "how long nothing may come back after the stop; 10s"},
+		{Name: keyFlushStall, Check: cluster.Span, Doc: "a flush that shows no progress for so long is called again; 600s [A]"},
+		{Name: keyFlushGrace, Check: cluster.Span, Doc: "how long a flush that was asked for may show nothing before gcware is stopped on the way back; 15s [A]"},
+		{Name: keyFlushWait, Check: cluster.Span, Doc: "how long one flush may take at all; 2h"},
+		{Name: keyInstallWait, Check: cluster.Span, Doc: "how long the vendor's installer may take; 4h"},
+		{Name: keyCharset, Check: cluster.OneWord, Doc: "characterSet in demo.options; left out when empty"},
+		{Name: keySSHPort, Check: cluster.PortNumber, Doc: "sshPort in demo.options; left out when empty"},
 	}
 	for _, s := range []struct{ name, what string }{
 		{secretDBA, "password of the database's operating system user, for demo.options"},
@@ -74,7 +73,7 @@ func settingKeys() []cluster.Key {
 		{secretDB, "password of db_user"},
 	} {
 		keys = append(keys,
-			cluster.Key{Name: s.name + "_env", Check: oneWord, Doc: "environment variable of the control machine that holds the " + s.what},
+			cluster.Key{Name: s.name + "_env", Check: cluster.OneWord, Doc: "environment variable of the control machine that holds the " + s.what},
 			cluster.Key{Name: s.name + "_file", Doc: "file of the control machine that holds the " + s.what})
 	}
 	return keys
@@ -122,41 +121,6 @@ func confOf(s cluster.Settings) conf {
 	c.WorkDir = path.Clean(or(keyWorkDir, "/home/"+c.DBAUser+"/shiplift-upgrade"))
 	c.BackupDir = path.Clean(or(keyBackupDir, "/home/"+c.DBAUser))
 	return c
-}
-
-func oneWord(v string) error {
-	if v == "" || strings.ContainsAny(v, " \t\n") {
-		return fmt.Errorf("want one word, got %q", v)
-	}
-	return nil
-}
-
-func absolute(v string) error {
-	if !strings.HasPrefix(v, "/") || path.Clean(v) == "/" || strings.ContainsAny(v, " \t\n") {
-		return fmt.Errorf("want an absolute path without blanks, got %q", v)
-	}
-	return nil
-}
-
-func portNumber(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("want a port number, got %q", v)
-	}
-	return nil
-}
-
-func megabytes(v string) error {
-	if n, err := strconv.ParseInt(v, 10, 32); err != nil || n < 0 {
-		return fmt.Errorf("want megabytes, got %q", v)
-	}
-	return nil
-}
-
-func positive(v string) error {
-	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
-		return fmt.Errorf("want a duration such as 90s or 10m, got %q", v)
-	}
-	return nil
 }
 
 // Component is the name of the run that only flushes the gcware snapshot.

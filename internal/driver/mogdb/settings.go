@@ -1,9 +1,7 @@
 package mogdb
 
 import (
-	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,21 +39,21 @@ const (
 
 func settingKeys() []cluster.Key {
 	return []cluster.Key{
-		{Name: keyData, Required: true, PerNode: true, Check: absolute, Doc: "data directory ($PGDATA)"},
-		{Name: keyPort, PerNode: true, Check: portNumber, Doc: "port of the server; 26000"},
+		{Name: keyData, Required: true, PerNode: true, Check: cluster.BlanklessPath, Doc: "data directory ($PGDATA)"},
+		{Name: keyPort, PerNode: true, Check: cluster.PortNumber, Doc: "port of the server; 26000"},
 		{Name: keyProfile, PerNode: true, Doc: "environment profile of the database user, absolute or below the login's home; .bashrc"},
-		{Name: keyInstall, Check: oneOf(byHand, byOM), Doc: "manual (gs_ctl only) or om (gs_om); om where bin/cluster_static_config is there"},
-		{Name: keyMogHA, PerNode: true, Check: oneWord, Doc: "systemd unit of MogHA; mogha. none: nobody looks for the unit, only for processes"},
+		{Name: keyInstall, Check: cluster.OneOf(byHand, byOM), Doc: "manual (gs_ctl only) or om (gs_om); om where bin/cluster_static_config is there"},
+		{Name: keyMogHA, PerNode: true, Check: cluster.OneWord, Doc: "systemd unit of MogHA; mogha. none: nobody looks for the unit, only for processes"},
 		{Name: keyMogHAStop, PerNode: true, Check: words, Doc: "command that stops MogHA where it is no systemd unit (supervisord)"},
 		{Name: keyMogHAStart, PerNode: true, Check: words, Doc: "command that starts MogHA where it is no systemd unit"},
 		{Name: keySudo, PerNode: true, Check: words, Doc: "how to become root for MogHA; \"sudo -n\""},
-		{Name: keyVIP, Check: oneWord, Doc: "virtual IP that MogHA binds to the primary; told in the plan"},
-		{Name: keyStart, PerNode: true, Check: positive, Doc: "how long a start, catching up included, may take; 10m"},
-		{Name: keyStop, PerNode: true, Check: positive, Doc: "how long a stop may take; 10m"},
-		{Name: keySwitch, Check: positive, Doc: "how long roles may take to change behind gs_ctl's own 60s; 300s"},
-		{Name: keySettle, Check: positive, Doc: "how long nothing may come back after MogHA was stopped; 15s"},
-		{Name: keyLag, Check: number, Doc: "bytes that a standby may be behind and still count as caught up; 1048576"},
-		{Name: keyWatchWAL, Check: number, Doc: "megabytes of log that must be written before the memory of a walsender is judged; 64"},
+		{Name: keyVIP, Check: cluster.OneWord, Doc: "virtual IP that MogHA binds to the primary; told in the plan"},
+		{Name: keyStart, PerNode: true, Check: cluster.Span, Doc: "how long a start, catching up included, may take; 10m"},
+		{Name: keyStop, PerNode: true, Check: cluster.Span, Doc: "how long a stop may take; 10m"},
+		{Name: keySwitch, Check: cluster.Span, Doc: "how long roles may take to change behind gs_ctl's own 60s; 300s"},
+		{Name: keySettle, Check: cluster.Span, Doc: "how long nothing may come back after MogHA was stopped; 15s"},
+		{Name: keyLag, Check: cluster.Number, Doc: "bytes that a standby may be behind and still count as caught up; 1048576"},
+		{Name: keyWatchWAL, Check: cluster.Number, Doc: "megabytes of log that must be written before the memory of a walsender is judged; 64"},
 	}
 }
 
@@ -98,55 +96,11 @@ func confOf(n cluster.Node) conf {
 	return c
 }
 
-func oneWord(v string) error {
-	if v == "" || strings.ContainsAny(v, " \t\n") {
-		return fmt.Errorf("want one word, got %q", v)
-	}
-	return nil
-}
-
 func words(v string) error {
 	if len(strings.Fields(v)) == 0 || strings.ContainsAny(v, "'\"\\$`|;&<>\n") {
-		return fmt.Errorf("want a command of plain words without quotes, got %q", v)
+		return cluster.Expected("a command of plain words without quotes", "一条由普通词组成、不含引号的命令")
 	}
 	return nil
-}
-
-func absolute(v string) error {
-	if !strings.HasPrefix(v, "/") || path.Clean(v) == "/" || strings.ContainsAny(v, " \t\n") {
-		return fmt.Errorf("want an absolute path without blanks, got %q", v)
-	}
-	return nil
-}
-
-func portNumber(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("want a port number, got %q", v)
-	}
-	return nil
-}
-
-func number(v string) error {
-	if n, err := strconv.ParseInt(v, 10, 40); err != nil || n < 0 {
-		return fmt.Errorf("want a number, got %q", v)
-	}
-	return nil
-}
-
-func positive(v string) error {
-	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
-		return fmt.Errorf("want a duration such as 90s or 10m, got %q", v)
-	}
-	return nil
-}
-
-func oneOf(values ...string) func(string) error {
-	return func(v string) error {
-		if !slices.Contains(values, v) {
-			return fmt.Errorf("want one of %s, got %q", strings.Join(values, ", "), v)
-		}
-		return nil
-	}
 }
 
 // optHook names the site's own command that moves the virtual IP.
@@ -166,7 +120,7 @@ func optionsOf(r plan.Request) (options, error) {
 		}
 	}
 	hook := r.Options[optHook]
-	if hook != "" && absolute(hook) != nil {
+	if hook != "" && cluster.BlanklessPath(hook) != nil {
 		return options{}, &driver.RefusalError{
 			Text: say.F("the program of %s needs an absolute path on the nodes: %q", "%s 的程序须为节点上的绝对路径：%q", optHook, hook),
 			Next: say.F("--option %s=/path/of/program", "--option %s=/程序路径", optHook)}

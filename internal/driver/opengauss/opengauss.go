@@ -16,9 +16,6 @@
 package opengauss
 
 import (
-	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
@@ -41,25 +38,11 @@ func (*Driver) Settings() []cluster.Key {
 	return []cluster.Key{
 		{Name: "profile", PerNode: true, Doc: "file that sets the environment of the cluster user; .bashrc when not given"},
 		{Name: "xml", Doc: "the cluster file that gs_preinstall was given, on this machine or on the first node"},
-		{Name: "data", Required: true, PerNode: true, Doc: "data directory of the datanode", Check: absolute},
-		{Name: "port", Required: true, PerNode: true, Doc: "port of the datanode", Check: portNumber},
-		{Name: "cm_dir", PerNode: true, Doc: "cmDir of the cluster file; asked of the node when not given", Check: absolute},
+		{Name: "data", Required: true, PerNode: true, Doc: "data directory of the datanode", Check: cluster.AbsolutePath},
+		{Name: "port", Required: true, PerNode: true, Doc: "port of the datanode", Check: cluster.PortNumber},
+		{Name: "cm_dir", PerNode: true, Doc: "cmDir of the cluster file; asked of the node when not given", Check: cluster.AbsolutePath},
 		{Name: "backup", PerNode: true, Doc: "file or directory whose time says when the newest backup was taken"},
 	}
-}
-
-func absolute(v string) error {
-	if !strings.HasPrefix(v, "/") {
-		return errors.New("an absolute path was expected")
-	}
-	return nil
-}
-
-func portNumber(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
-		return errors.New("a port was expected")
-	}
-	return nil
 }
 
 // Action returns how steps of a kind are done.

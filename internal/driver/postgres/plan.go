@@ -202,7 +202,7 @@ func (b *builder) settlePackages() error {
 // postgresql-<release>-<os>-<arch>.tar.gz, and reads its checksum.
 func choosePackage(paths []string, to, uname string) (pack, error) {
 	if len(paths) == 0 {
-		return pack{}, settingError{say.F("release %s does not lie there and no package was given", "节点上没有版本 %s，也未指定升级包", to)}
+		return pack{}, &say.Problem{Text: say.F("release %s does not lie there and no package was given", "节点上没有版本 %s，也未指定升级包", to)}
 	}
 	want := "postgresql-" + to + "-" + platform(uname)
 	for _, p := range paths {
@@ -215,7 +215,7 @@ func choosePackage(paths []string, to, uname string) (pack, error) {
 	for i, p := range paths {
 		names[i] = filepath.Base(p)
 	}
-	return pack{}, settingError{say.F("a package named %s.tar.gz is needed; given: %s", "需要名为 %s.tar.gz 的升级包；给出的是：%s", want, strings.Join(names, ", "))}
+	return pack{}, &say.Problem{Text: say.F("a package named %s.tar.gz is needed; given: %s", "需要名为 %s.tar.gz 的升级包；给出的是：%s", want, strings.Join(names, ", "))}
 }
 
 // platform is what packages call a machine: "linux-amd64" for "Linux x86_64".
@@ -231,11 +231,11 @@ func platform(uname string) string {
 func readSum(pkg string) (string, error) {
 	body, err := os.ReadFile(pkg + ".sha256")
 	if err != nil {
-		return "", settingError{say.F("the package's checksum cannot be read: %v", "无法读取升级包的校验和：%v", err)}
+		return "", &say.Problem{Text: say.F("the package's checksum cannot be read: %v", "无法读取升级包的校验和：%v", err)}
 	}
 	f := strings.Fields(string(body))
 	if len(f) == 0 || len(f[0]) != 64 || strings.Trim(strings.ToLower(f[0]), "0123456789abcdef") != "" {
-		return "", settingError{say.F("%s.sha256 holds no sha256 sum", "%s.sha256 中没有 sha256 校验和", pkg)}
+		return "", &say.Problem{Text: say.F("%s.sha256 holds no sha256 sum", "%s.sha256 中没有 sha256 校验和", pkg)}
 	}
 	return strings.ToLower(f[0]), nil
 }

@@ -9,7 +9,6 @@ import (
 	"mvdan.cc/sh/v3/shell"
 
 	"github.com/shiplift/shiplift/internal/cluster"
-	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Keys of the inventory's settings.
@@ -40,27 +39,27 @@ const (
 // settingKeys are what the inventory may hold for this driver.
 func settingKeys() []cluster.Key {
 	return []cluster.Key{
-		{Name: keyBase, Required: true, PerNode: true, Check: absolute, Doc: "software directory: <base>/<release>/bin/postgres, <base>/current is a link to the release in use"},
-		{Name: keyData, Required: true, PerNode: true, Check: absolute, Doc: "data directory"},
-		{Name: keyPort, PerNode: true, Check: portNumber, Doc: "port of the server; 5432"},
-		{Name: keyHost, PerNode: true, Check: oneWord, Doc: "where the server listens as seen from its own machine; the node's address"},
-		{Name: keySocketDir, PerNode: true, Check: absolute, Doc: "directory of the Unix socket; then the tool connects there and not to host"},
-		{Name: keyUser, PerNode: true, Check: oneWord, Doc: "superuser for the tool's connections; postgres"},
-		{Name: keyDatabase, PerNode: true, Check: oneWord, Doc: "database for the tool's connections; postgres"},
-		{Name: keyPasswordEnv, PerNode: true, Check: oneWord, Doc: "environment variable of the control machine that holds the password"},
+		{Name: keyBase, Required: true, PerNode: true, Check: cluster.AbsolutePath, Doc: "software directory: <base>/<release>/bin/postgres, <base>/current is a link to the release in use"},
+		{Name: keyData, Required: true, PerNode: true, Check: cluster.AbsolutePath, Doc: "data directory"},
+		{Name: keyPort, PerNode: true, Check: cluster.PortNumber, Doc: "port of the server; 5432"},
+		{Name: keyHost, PerNode: true, Check: cluster.OneWord, Doc: "where the server listens as seen from its own machine; the node's address"},
+		{Name: keySocketDir, PerNode: true, Check: cluster.AbsolutePath, Doc: "directory of the Unix socket; then the tool connects there and not to host"},
+		{Name: keyUser, PerNode: true, Check: cluster.OneWord, Doc: "superuser for the tool's connections; postgres"},
+		{Name: keyDatabase, PerNode: true, Check: cluster.OneWord, Doc: "database for the tool's connections; postgres"},
+		{Name: keyPasswordEnv, PerNode: true, Check: cluster.OneWord, Doc: "environment variable of the control machine that holds the password"},
 		{Name: keyPasswordFile, PerNode: true, Doc: "file of the control machine that holds the password"},
-		{Name: keySSLMode, PerNode: true, Check: oneOf("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), Doc: "TLS of the tool's connections, as in libpq; disable (the connection runs inside ssh)"},
+		{Name: keySSLMode, PerNode: true, Check: cluster.OneOf("disable", "allow", "prefer", "require", "verify-ca", "verify-full"), Doc: "TLS of the tool's connections, as in libpq; disable (the connection runs inside ssh)"},
 		{Name: keySSLRootCert, PerNode: true, Doc: "file of the control machine with the certificate authority"},
-		{Name: keyLog, PerNode: true, Check: absolute, Doc: "file for what the server prints before its own log is open; <data>/startup.log"},
+		{Name: keyLog, PerNode: true, Check: cluster.AbsolutePath, Doc: "file for what the server prints before its own log is open; <data>/startup.log"},
 		{Name: keyConfigFile, PerNode: true, Check: plainPath, Doc: "postgresql.conf when it does not lie in the data directory"},
-		{Name: keyUnit, PerNode: true, Check: oneWord, Doc: "systemd unit that starts and stops the server; pg_ctl does when empty"},
+		{Name: keyUnit, PerNode: true, Check: cluster.OneWord, Doc: "systemd unit that starts and stops the server; pg_ctl does when empty"},
 		{Name: keySystemctl, PerNode: true, Check: words, Doc: "how to call systemctl, e.g. \"sudo -n systemctl\"; systemctl"},
 		{Name: keyBackup, PerNode: true, Check: words, Doc: "command on the node that prints the time of the newest backup (RFC 3339 or seconds since 1970)"},
-		{Name: keyStart, PerNode: true, Check: positive, Doc: "how long a start may take; 2m"},
-		{Name: keyStop, PerNode: true, Check: positive, Doc: "how long a clean stop may take; 2m"},
-		{Name: keyCatchUp, PerNode: true, Check: positive, Doc: "how long a standby may take to catch up; 10m"},
+		{Name: keyStart, PerNode: true, Check: cluster.Span, Doc: "how long a start may take; 2m"},
+		{Name: keyStop, PerNode: true, Check: cluster.Span, Doc: "how long a clean stop may take; 2m"},
+		{Name: keyCatchUp, PerNode: true, Check: cluster.Span, Doc: "how long a standby may take to catch up; 10m"},
 		{Name: keyLag, PerNode: true, Check: byteSize, Doc: "lag of a standby from which on the upgrade does not start, e.g. 64MB; 64MB"},
-		{Name: keyRewind, PerNode: true, Check: oneOf("no", "discard"), Doc: "discard: let pg_rewind take in an old primary that was written to beside its successor; what only it has is lost; no"},
+		{Name: keyRewind, PerNode: true, Check: cluster.OneOf("no", "discard"), Doc: "discard: let pg_rewind take in an old primary that was written to beside its successor; what only it has is lost; no"},
 	}
 }
 
@@ -142,85 +141,29 @@ func plainWord(s string) bool {
 	})
 }
 
-type settingError struct{ say.Text }
-
-func (e settingError) Error() string { return e.EN }
-
-// Say tells it in both languages.
-func (e settingError) Say() say.Text { return e.Text }
-
-func bad(en, zh string) error { return settingError{say.Text{EN: en, ZH: zh}} }
-
-func absolute(v string) error {
-	if !path.IsAbs(v) || path.Clean(v) == "/" {
-		return bad("expected an absolute path", "应为绝对路径")
-	}
-	return oneLine(v)
-}
-
-func oneLine(v string) error {
-	if strings.ContainsAny(v, "\n\r\x00") {
-		return bad("expected one line", "应为单行文本")
-	}
-	return nil
-}
-
 // plainPath is a path that stands inside an option string, where pg_ctl's own
 // shell would read anything else.
 func plainPath(v string) error {
 	for _, r := range v {
 		if !strings.ContainsRune("/._-+", r) && (r > 'z' || !identifierByte(byte(r)) || r == '$') {
-			return bad("expected a path of letters, digits and / . _ - +", "路径只能包含字母、数字和 / . _ - +")
+			return cluster.Expected("a path of letters, digits and / . _ - +", "仅含字母、数字和 / . _ - + 的路径")
 		}
 	}
-	return absolute(v)
-}
-
-func portNumber(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
-		return bad("expected a port from 1 to 65535", "应为 1 到 65535 的端口")
-	}
-	return nil
-}
-
-func oneWord(v string) error {
-	if v == "" || strings.ContainsAny(v, " \t\n\r\x00") {
-		return bad("expected one word", "应为一个不含空白的词")
-	}
-	return nil
+	return cluster.AbsolutePath(v)
 }
 
 func words(v string) error {
 	if w, err := splitWords(v); err != nil || len(w) == 0 {
-		return bad("expected a command: words as in a shell, without expansions", "应为一条命令：按 shell 规则分词，不做展开")
-	}
-	return nil
-}
-
-func positive(v string) error {
-	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
-		return bad("expected a duration such as 90s or 5m", "应为时长，例如 90s 或 5m")
+		return cluster.Expected("a command: words as in a shell, without expansions", "一条命令：按 shell 规则分词，不做展开")
 	}
 	return nil
 }
 
 func byteSize(v string) error {
 	if _, ok := parseBytes(v); !ok {
-		return bad("expected a size such as 64MB", "应为大小，例如 64MB")
+		return cluster.Expected("a size such as 64MB", "大小，例如 64MB")
 	}
 	return nil
-}
-
-func oneOf(allowed ...string) func(string) error {
-	return func(v string) error {
-		for _, a := range allowed {
-			if v == a {
-				return nil
-			}
-		}
-		list := strings.Join(allowed, ", ")
-		return settingError{say.F("expected one of %s", "应为下列之一：%s", list)}
-	}
 }
 
 // parseBytes reads "512", "64kB", "64MB", "1GB" as PostgreSQL counts them.
