@@ -16,7 +16,6 @@
 package opengauss
 
 import (
-
 	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
 )
