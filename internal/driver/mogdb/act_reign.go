@@ -30,6 +30,36 @@ func (s *site) ruled(ctx context.Context) (bool, error) {
 	return o.Value("-M") == rolePrimary, err
 }
 
+// usurped reports a server that does not run, was the primary when it ran last
+// and is not that of the plan, while nobody else is the primary now.
+func (s *site) usurped(ctx context.Context, t driver.Target) (bool, error) {
+	if len(t.Env.Inventory.Nodes) < 2 || primaryAt(t.Plan, t.Step.ID) == s.Name {
+		return false, nil
+	}
+	if ruled, err := s.ruled(ctx); err != nil || !ruled {
+		return false, err
+	}
+	p, err := reigning(ctx, t)
+	return p == "", err
+}
+
+// reignsOn starts a standby that was stopped as the primary again: somebody's
+// failover may come between the last look and the stop. What it acknowledged in
+// that moment is nowhere else.
+func (s *site) reignsOn(ctx context.Context, t driver.Target) error {
+	if usurped, err := s.usurped(ctx, t); err != nil || !usurped {
+		return err
+	}
+	report(t)(say.F("%s became the primary in the moment in which it was stopped: it goes on as the primary", "%s 在停止的瞬间成为主库：继续以主库运行", s.Name))
+	if err := s.startAs(ctx, t, rolePrimary); err != nil {
+		return err
+	}
+	if err := s.awaitRole(ctx, rolePrimary, s.StartWait, report(t)); err != nil {
+		return err
+	}
+	return moved(s.Name, primaryAt(t.Plan, t.Step.ID))
+}
+
 // doubtful is the refusal to make s the primary.
 func doubtful(s, o *site) error {
 	return &say.Problem{

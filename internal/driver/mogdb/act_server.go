@@ -66,6 +66,9 @@ func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 	case err != nil:
 		return driver.Unknown, err
 	case pid == 0:
+		if usurped, err := s.usurped(ctx, t); err != nil || usurped {
+			return driver.Half, err
+		}
 		return driver.Applied, nil
 	case t.Undoing:
 		// It may have been on its way down, or be started half: undo sees to it.
@@ -90,7 +93,10 @@ func (stopAction) Do(ctx context.Context, t driver.Target) error {
 			Next:  say.F("find out who started it and stop it on every node, then: shiplift resume", "查明由谁启动并在所有节点上停止它，然后执行：shiplift resume"),
 		}
 	}
-	return s.bringDown(ctx, report(t))
+	if err := s.bringDown(ctx, report(t)); err != nil {
+		return err
+	}
+	return s.reignsOn(ctx, t)
 }
 
 // bringDown stops the server; its word is not believed, the process must be gone.
@@ -188,7 +194,10 @@ func (s *site) rest(ctx context.Context, t driver.Target) error {
 	if err := s.abdicate(ctx, t); err != nil {
 		return err
 	}
-	return s.bringDown(ctx, report(t))
+	if err := s.bringDown(ctx, report(t)); err != nil {
+		return err
+	}
+	return s.reignsOn(ctx, t)
 }
 
 // startAs lets gs_ctl start the server in a role, on what is installed there if

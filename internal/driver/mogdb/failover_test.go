@@ -141,3 +141,23 @@ func TestFailoverThenGoOn(t *testing.T) {
 		}
 	}
 }
+
+// TestFailoverInTheMomentOfAStop lets somebody else move the primary at each
+// command of a standby's stop: it may be the primary when it is stopped (B-111).
+func TestFailoverInTheMomentOfAStop(t *testing.T) {
+	t.Parallel()
+	for k := 1; k <= 12; k++ {
+		w := open(t, gauss.Options{Nodes: 3, Install: "manual", Load: true}, rollingR, untraced)
+		s := w.begin(t)
+		if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
+			t.Fatal(err)
+		}
+		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+		if _, err := s.Work(t.Context(), "resume", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+			t.Errorf("failover at command %d of the stop: %v\n%s", k, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+}

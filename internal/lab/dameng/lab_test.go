@@ -170,3 +170,29 @@ func TestMendStartsWhatThePowerTook(t *testing.T) {
 		t.Errorf("the watcher started a server that had died: %+v", tr)
 	}
 }
+
+// A primary sees in V$ARCH_STATUS that a standby lags, as dmmonitor shows it in
+// RSTAT: whoever is about to close the primary can look there (DM-022).
+func TestAStandbyThatLagsIsSeenFromThePrimary(t *testing.T) {
+	t.Parallel()
+	l, err := New(Options{Topology: "dw", Standbys: 1, Release: "8.1.1.14"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := func() bool {
+		var said string
+		l.World.With(func() {
+			r := roomOf(l.World)
+			d := &session{r: r, s: r.sites["db1"]}
+			said = strings.Join(d.archStatus(r.servers["db1"], r.lib(l.World, "m1")).rows[1], " ")
+		})
+		return strings.Contains(said, "INVALID")
+	}
+	if seen() {
+		t.Error("nobody lags")
+	}
+	l.Lag("m2", true)
+	if !seen() {
+		t.Error("m2 lags, and its archive is VALID")
+	}
+}
