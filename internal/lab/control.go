@@ -98,18 +98,13 @@ func Ask(ctx context.Context, dir string, req, into any) error {
 		return err
 	})
 	if err != nil {
-		return &say.Problem{
-			Place: dir,
-			Text:  say.F("the lab's daemon does not answer", "演练环境的后台进程没有响应"),
-			Next:  say.F("shiplift lab down --dir %s, then lab up again", "先执行 shiplift lab down --dir %s，再重新 lab up", dir),
-			Err:   err,
-		}
+		return silent(dir, err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	var rep reply
 	if err := errors.Join(json.NewEncoder(conn).Encode(req), json.NewDecoder(conn).Decode(&rep)); err != nil {
-		return fmt.Errorf("ask the lab's daemon: %w", err)
+		return silent(dir, err)
 	}
 	if rep.Error != "" {
 		return errors.New(rep.Error)
@@ -118,6 +113,15 @@ func Ask(ctx context.Context, dir string, req, into any) error {
 		return nil
 	}
 	return json.Unmarshal(rep.Answer, into)
+}
+
+func silent(dir string, err error) error {
+	return &say.Problem{
+		Place: dir,
+		Text:  say.F("the lab's daemon does not answer", "演练环境的后台进程没有响应"),
+		Next:  say.F("shiplift lab down --dir %s, then lab up again", "先执行 shiplift lab down --dir %s，再重新 lab up", dir),
+		Err:   err,
+	}
 }
 
 // throughDir calls fn with a short path of the control socket: a lab may lie

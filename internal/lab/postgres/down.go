@@ -24,7 +24,7 @@ func Down(ctx context.Context, dir string) error {
 		return err
 	}
 	// The daemon first: through its ssh servers somebody could start a server again.
-	if err := l.endDaemon(ctx); err != nil {
+	if err := l.State.EndDaemon(ctx, l.clk); err != nil {
 		return err
 	}
 	err = each(l.spec.Nodes, func(n Node) error { return l.server(n).destroy(ctx) })
@@ -35,21 +35,6 @@ func Down(ctx context.Context, dir string) error {
 		return err
 	}
 	return l.State.Remove(l.Dir)
-}
-
-func (l *Lab) endDaemon(ctx context.Context) error {
-	d := l.State.Daemon
-	if d == nil || !d.Alive() {
-		return nil
-	}
-	if err := d.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	what := say.F("the lab's daemon ends", "演练环境的后台进程结束")
-	if err := lab.WaitGone(ctx, l.clk, what, 5*time.Second, *d); err == nil {
-		return nil
-	}
-	return errors.Join(d.Signal(syscall.SIGKILL), lab.WaitGone(ctx, l.clk, what, 5*time.Second, *d))
 }
 
 // endStrays ends what still works inside the nodes' directories: a command

@@ -126,7 +126,6 @@ func TestOptionsThatMakeNoLab(t *testing.T) {
 	t.Parallel()
 	good := Options{Dir: t.TempDir(), Nodes: 3, Release: "15.18"}
 	for says, change := range map[string]func(*Options){
-		"directory":       func(o *Options) { o.Dir = "" },
 		"0 nodes":         func(o *Options) { o.Nodes = 0 },
 		"10 nodes":        func(o *Options) { o.Nodes = 10 },
 		"like 15.16":      func(o *Options) { o.Release = "15" },

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/shiplift/shiplift/internal/lab"
 	"github.com/shiplift/shiplift/internal/say"
 )
 
@@ -117,7 +118,7 @@ func (l *Lab) Break(ctx context.Context, node string, f Fault) error {
 	}
 	req := request{Node: node, Fault: f}
 	if how.held && l.machines == nil {
-		return l.askDaemon(ctx, req)
+		return lab.Ask(ctx, l.Dir, req, nil)
 	}
 	return l.doHere(ctx, req)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,7 +44,7 @@ func (l *Lab) User() string { return l.spec.Account.Name }
 // Up makes a lab and leaves it behind, held by a daemon. It returns when every
 // standby streams and has replayed all there is. When it fails it leaves nothing.
 func Up(ctx context.Context, o Options) (*Lab, error) {
-	return create(ctx, o, func(l *Lab) error { return l.spawnDaemon(ctx, o) })
+	return create(ctx, o, func(l *Lab) error { return l.State.StartDaemon(ctx, l.Dir, o.Serve, o.Env) })
 }
 
 // Start makes a lab that lives until Close: its ssh servers run in this process.
@@ -70,7 +69,7 @@ func (l *Lab) Close() error {
 
 // Open returns the lab that lies in dir.
 func Open(dir string) (*Lab, error) {
-	dir, err := canonical(dir)
+	dir, err := lab.Canonical(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -99,30 +98,11 @@ func Open(dir string) (*Lab, error) {
 	return l, nil
 }
 
-// canonical is dir as the kernel names it, which is how running servers are recognised.
-func canonical(dir string) (string, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	missing := ""
-	for d := abs; ; d = filepath.Dir(d) {
-		real, err := filepath.EvalSymlinks(d)
-		if err == nil {
-			return filepath.Join(real, missing), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
-			return "", fmt.Errorf("the lab's directory: %w", err)
-		}
-		missing = filepath.Join(filepath.Base(d), missing)
-	}
-}
-
 func create(ctx context.Context, o Options, serve func(*Lab) error) (_ *Lab, err error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if o.Dir, err = canonical(o.Dir); err != nil {
+	if o.Dir, err = lab.Canonical(o.Dir); err != nil {
 		return nil, err
 	}
 	l := &Lab{Dir: o.Dir, Inventory: filepath.Join(o.Dir, lab.InventoryFile), clk: o.Clock, report: o.Report}
@@ -196,7 +176,7 @@ func (l *Lab) begin() error {
 		return err
 	}
 	made := []string{
-		lab.InventoryFile, lab.PackagesDir, secretsDir, sshDir, controlSocket, daemonLog,
+		lab.InventoryFile, lab.PackagesDir, secretsDir, sshDir, lab.ControlSocket, lab.DaemonLog,
 		lab.InventoryFile + ".tmp",
 	}
 	for _, n := range l.spec.Nodes {

@@ -111,9 +111,6 @@ func (o Options) check() error {
 	usage := func(place string, text say.Text) error {
 		return &say.Problem{Place: place, Text: text, Next: say.Same("shiplift lab up postgres --help")}
 	}
-	if o.Dir == "" {
-		return usage("--dir", say.F("a lab needs a directory", "演练环境需要一个目录"))
-	}
 	if o.Nodes < 1 || o.Nodes > MaxNodes {
 		return usage("--nodes", say.F("%d nodes; a lab has 1 to %d", "%d 个节点；演练环境可有 1 到 %d 个", o.Nodes, MaxNodes))
 	}

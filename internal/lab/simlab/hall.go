@@ -25,7 +25,6 @@ const (
 	clientKey  = "id_ed25519"
 	knownHosts = "known_hosts"
 	sshConfig  = "config"
-	daemonLog  = "daemon.log"
 )
 
 // hall is the machines of a lab with their ssh servers: the lab itself.

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/lab"
@@ -70,7 +68,7 @@ func (l *Lab) Site() *Site {
 
 // Up makes a lab and leaves it behind, held by a daemon. When it fails it leaves nothing.
 func Up(ctx context.Context, o Options) (*Lab, error) {
-	return create(o, func(l *Lab) error { return l.spawnDaemon(ctx, o) })
+	return create(o, func(l *Lab) error { return l.State.StartDaemon(ctx, l.Dir, o.Serve, o.Env) })
 }
 
 // Start makes a lab that lives until Close: this process is the cluster.
@@ -94,7 +92,7 @@ func (l *Lab) Close() error {
 
 // Open returns the lab that lies in dir.
 func Open(dir string) (*Lab, error) {
-	dir, err := canonical(dir)
+	dir, err := lab.Canonical(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -114,28 +112,6 @@ func Open(dir string) (*Lab, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, lab.StateFile), err)
 	}
 	return l, nil
-}
-
-// canonical is dir as the kernel names it; its last parts need not exist.
-func canonical(dir string) (string, error) {
-	if dir == "" {
-		return "", &say.Problem{Place: "--dir", Text: say.F("a lab needs a directory", "演练环境需要一个目录"), Next: say.Same("shiplift lab up --help")}
-	}
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	missing := ""
-	for d := abs; ; d = filepath.Dir(d) {
-		real, err := filepath.EvalSymlinks(d)
-		if err == nil {
-			return filepath.Join(real, missing), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) || d == filepath.Dir(d) {
-			return "", fmt.Errorf("the lab's directory: %w", err)
-		}
-		missing = filepath.Join(filepath.Base(d), missing)
-	}
 }
 
 func create(o Options, serve func(*Lab) error) (_ *Lab, err error) {
@@ -194,7 +170,7 @@ func (o Options) check() (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := canonical(o.Dir)
+	dir, err := lab.Canonical(o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +193,7 @@ func (l *Lab) begin() error {
 		return err
 	}
 	made := append([]string{
-		lab.InventoryFile, lab.PackagesDir, secretsDir, sshDir, lab.ControlSocket, daemonLog, lab.InventoryFile + ".tmp",
+		lab.InventoryFile, lab.PackagesDir, secretsDir, sshDir, lab.ControlSocket, lab.DaemonLog, lab.InventoryFile + ".tmp",
 	}, l.product.Own...)
 	l.State, err = lab.Create(l.Dir, lab.State{Driver: l.product.Name, Cluster: l.State.Cluster, Made: made, Spec: body})
 	return err
@@ -256,23 +232,8 @@ func Down(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.endDaemon(ctx); err != nil {
+	if err := l.State.EndDaemon(ctx, wait.Real{}); err != nil {
 		return err
 	}
 	return l.State.Remove(l.Dir)
-}
-
-func (l *Lab) endDaemon(ctx context.Context) error {
-	d := l.State.Daemon
-	if d == nil || !d.Alive() {
-		return nil
-	}
-	if err := d.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	what := say.F("the lab's daemon ends", "演练环境的后台进程结束")
-	if err := lab.WaitGone(ctx, wait.Real{}, what, 5*time.Second, *d); err == nil {
-		return nil
-	}
-	return errors.Join(d.Signal(syscall.SIGKILL), lab.WaitGone(ctx, wait.Real{}, what, 5*time.Second, *d))
 }

@@ -4,30 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/shiplift/shiplift/internal/lab"
 )
-
-// spawnDaemon starts the process that is the cluster and outlives us.
-func (l *Lab) spawnDaemon(ctx context.Context, o Options) error {
-	argv := o.Serve
-	if len(argv) == 0 {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		argv = []string{self, "lab", "serve", l.product.Name, "--dir"}
-	}
-	p, err := lab.Spawn(ctx, append(argv[:len(argv):len(argv)], l.Dir), o.Env, "/", filepath.Join(l.Dir, daemonLog))
-	if err != nil {
-		return err
-	}
-	l.State.Daemon = &p
-	return l.State.Save(l.Dir)
-}
 
 // Serve is the cluster of the lab in dir until ctx ends, and does what is
 // asked on the control socket. It is the daemon that Up leaves behind.
@@ -45,8 +24,8 @@ func openServing(dir string) (_ *Lab, _ *lab.Control, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if d := l.State.Daemon; d != nil && d.PID != os.Getpid() && d.Alive() {
-		return nil, nil, fmt.Errorf("%s: process %d holds this lab already", l.Dir, d.PID)
+	if err := l.State.Held(l.Dir); err != nil {
+		return nil, nil, err
 	}
 	control, err := lab.ListenControl(l.Dir)
 	if err != nil {
@@ -55,21 +34,10 @@ func openServing(dir string) (_ *Lab, _ *lab.Control, err error) {
 	if l.hall, err = l.raise(); err != nil {
 		return nil, nil, errors.Join(err, control.Close())
 	}
-	if err := l.signIn(); err != nil {
+	if err := l.State.SignIn(l.Dir); err != nil {
 		return nil, nil, errors.Join(err, l.hall.close(), control.Close())
 	}
 	return l, control, nil
-}
-
-// signIn writes down this process as the lab's daemon. It does so itself: who
-// started it may die before it could.
-func (l *Lab) signIn() error {
-	p, err := lab.FindProcess(os.Getpid())
-	if err != nil {
-		return err
-	}
-	l.State.Daemon = &p
-	return l.State.Save(l.Dir)
 }
 
 // request is what the daemon is asked to do: break a node, or only tell.
