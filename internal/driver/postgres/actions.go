@@ -133,7 +133,20 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	if err := recall(t.Memo, &m); err != nil {
 		return err
 	}
+	if err := s.stopStarted(ctx, t.Step.Args["release"]); err != nil {
+		return err
+	}
 	return s.point(ctx, m.Link)
+}
+
+// stopStarted stops a server that somebody has started with the new release
+// while its step had not: the step before starts it with the old one again.
+func (s *site) stopStarted(ctx context.Context, release string) error {
+	p, err := s.process(ctx)
+	if err != nil || !p.running() || !p.runs(release) {
+		return err
+	}
+	return s.stopGently(ctx)
 }
 
 // followsAction proves that standbys follow; it changes nothing.

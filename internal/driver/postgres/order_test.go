@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/lab/pgsim"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
@@ -80,6 +81,29 @@ func TestAWrittenSettingIsHalfDone(t *testing.T) {
 		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
 			t.Errorf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 		}
+	}
+}
+
+// TestAServerThatAPersonStartedGoesBackToo: somebody starts a server by hand on
+// the new release, before the step that would have; the way back does not leave
+// it there (docs/bugs.md B-113).
+func TestAServerThatAPersonStartedGoesBackToo(t *testing.T) {
+	t.Parallel()
+	_, w := simWorld(t, pgsim.Options{Nodes: 2, Slots: true}, plan.Request{Mode: "rolling"}, simPackage(t))
+	s, err := rehearse.Begin(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Until = "db2/start"
+	if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Until = ""
+	if _, err := w.Env.Hosts["db2"].Run(t.Context(), host.Change("/opt/pg/current/bin/pg_ctl", "-D", "/var/lib/pg/data", "-l", "/opt/pg/log", "-w", "-t", "60", "start")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Errorf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 	}
 }
 
