@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -41,7 +40,7 @@ func newTask(t driver.Target) (*task, error) {
 	}
 	k := &task{Target: t, s: s, n: s.node(t.Step.Node)}
 	if k.n == nil {
-		return nil, fmt.Errorf("step %s: no node %q", t.Step.ID, t.Step.Node)
+		return nil, say.Errorf("step %s: no node %q", "步骤 %s：没有节点 %q", t.Step.ID, t.Step.Node)
 	}
 	k.m = s.member(k.n.member)
 	return k, nil
@@ -77,7 +76,7 @@ func (k *task) memo(into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(k.Memo, into); err != nil {
-		return fmt.Errorf("step %s: read the memo: %w", k.Step.ID, err)
+		return say.Errorf("step %s: read the memo: %w", "步骤 %s：读取备忘：%w", k.Step.ID, err)
 	}
 	return nil
 }
@@ -431,7 +430,7 @@ func (m *member) stop(ctx context.Context, report func(say.Text)) error {
 		up, _, err := m.running(ctx)
 		if up > 0 && !m.shared() {
 			if active, aerr := n.active(ctx, n.set["server_service"]); aerr == nil && !active {
-				return wait.Look{}, m.hangs(ctx, errors.New("the service is inactive and dmserver runs"))
+				return wait.Look{}, m.hangs(ctx, say.Errorf("the service is inactive and dmserver runs", "服务已停止，但 dmserver 仍在运行"))
 			}
 		}
 		return wait.Look{Done: up == 0, Left: float64(up), Says: say.F("%d still there", "还有 %d 个", up)}, err
@@ -522,7 +521,7 @@ func (n *node) answers(ctx context.Context, v release.Version, want string, repo
 		if !in.Up {
 			pid, err := n.serverProcess(ctx)
 			if err == nil && pid == 0 {
-				return wait.Look{}, n.startFailed(ctx, n.set["server_service"], errors.New("dmserver has ended"))
+				return wait.Look{}, n.startFailed(ctx, n.set["server_service"], say.Errorf("dmserver has ended", "dmserver 已退出"))
 			}
 			return wait.Look{Says: say.F("not yet", "尚未就绪")}, err
 		}
@@ -762,7 +761,7 @@ func (m *member) control(ctx context.Context) (string, error) {
 			return name, aName(name)
 		}
 	}
-	return "", fmt.Errorf("%s: no control node", m.name)
+	return "", say.Errorf("%s: no control node", "%s：没有控制节点", m.name)
 }
 
 // forceProbe: open, and ALTER_MODE_STATUS is back at 0 on every node. A run
@@ -810,10 +809,10 @@ func forceOpen(ctx context.Context, k *task) error {
 func (m *member) history(ctx context.Context) error {
 	t, err := m.first().ask(ctx, "SELECT * FROM SYSOPENHISTORY")
 	if err != nil {
-		return fmt.Errorf("%s: SYSOPENHISTORY: %w", m.name, err)
+		return say.Errorf("%s: SYSOPENHISTORY: %w", "%s：SYSOPENHISTORY：%w", m.name, err)
 	}
 	if len(t.rows) == 0 {
-		return fmt.Errorf("%s: SYSOPENHISTORY has no rows", m.name)
+		return say.Errorf("%s: SYSOPENHISTORY has no rows", "%s：SYSOPENHISTORY 中没有行", m.name)
 	}
 	return nil
 }

@@ -139,26 +139,36 @@ func TestDeathInRollback(t *testing.T) {
 	}
 }
 
-// TestConform is the suite that every driver passes.
+// TestConform is the suite that every driver passes. Of the longer plans each
+// step is done, undone, probed and killed once where nothing asks for more.
 func TestConform(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"DW, redo log", "DSC, redo log", "single, no format"} {
+	for name, stride := range map[string]int{
+		"DW, redo log": 67, "DSC, redo log": 67, "single, no format": 67,
+		"DW, no format": once, "DW, HUGE path": once, "DW, over a backup, HUGE path": once, "DSC, ASM disks": once, "DSC, rolling": once,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sc := scenes[name]
 			sc.opts.Standbys = 1
 			drivertest.Conform(t, func(tb testing.TB) drivertest.World {
 				st := sc.open(tb)
-				st.world.Truth = func() error { // in the middle of a plan no primary may be open
-					if tr := st.lab.Truth(); len(tr.Damage) > 0 || len(tr.Primaries) > 1 || tr.Lost > 0 {
-						return fmt.Errorf("%+v", tr)
-					}
-					return nil
-				}
+				st.world.Truth = func() error { return st.midway() }
 				return st.world
-			}, drivertest.Every(67))
+			}, drivertest.Every(stride))
 		})
 	}
+}
+
+// once is a stride that no step is as long as.
+const once = 9999
+
+// midway: in the middle of a plan no primary may be open.
+func (s *stage) midway() error {
+	if tr := s.lab.Truth(); len(tr.Damage) > 0 || len(tr.Primaries) > 1 || tr.Lost > 0 {
+		return fmt.Errorf("%+v", tr)
+	}
+	return nil
 }
 
 // TestLinkLost drops the link after commands whose answer then never comes:

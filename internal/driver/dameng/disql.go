@@ -71,7 +71,7 @@ func (t table) get(row int, col string) string {
 func (t table) number(row int, col string) (int64, error) {
 	v, err := strconv.ParseInt(t.get(row, col), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s is %q, a number was expected", col, t.get(row, col))
+		return 0, say.Errorf("%s is %q, a number was expected", "%s 为 %q，应为数字", col, t.get(row, col))
 	}
 	return v, nil
 }
@@ -149,7 +149,7 @@ func parseTable(head, dashes []byte, body [][]byte) (table, error) {
 			break
 		}
 		if len(t.rows) > 100000 {
-			return t, errors.New("the result is too long")
+			return t, say.Errorf("the result is too long", "结果过长")
 		}
 		t.rows = append(t.rows, cutLine(raw, spans)[first:])
 	}
@@ -191,7 +191,7 @@ func cutLine(line []byte, spans [][2]int) []string {
 func (n *node) ask(ctx context.Context, stmt string) (table, error) {
 	t, done, err := n.disql(ctx, stmt, host.ReadOnly, time.Minute)
 	if err == nil && !done {
-		err = fmt.Errorf("%s: disql gave no result for %q", n.name, stmt)
+		err = say.Errorf("%s: disql gave no result for %q", "%s：disql 对 %q 未返回结果", n.name, stmt)
 	}
 	return t, err
 }
@@ -205,7 +205,7 @@ func (n *node) tell(ctx context.Context, limit time.Duration, stmts ...string) e
 			return fmt.Errorf("%s: %s: %w", n.name, stmt, err)
 		}
 		if !done {
-			return fmt.Errorf("%s: disql did not confirm %q", n.name, stmt)
+			return say.Errorf("%s: disql did not confirm %q", "%s：disql 未确认 %q", n.name, stmt)
 		}
 	}
 	return nil
@@ -247,7 +247,7 @@ func (n *node) login() (string, error) {
 	}
 	password, err := n.Secret(n.name, "password")
 	if err != nil {
-		return "", fmt.Errorf("%s: password: %w", n.name, err)
+		return "", say.Errorf("%s: password: %w", "%s：口令：%w", n.name, err)
 	}
 	if strings.ContainsAny(password, "\"\n\r") {
 		return "", problem(n.name, say.F("disql cannot be given a password with a double quote or a line end", "口令含双引号或换行，无法传给 disql"), say.Text{})

@@ -9,7 +9,6 @@
 package dameng
 
 import (
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -173,7 +172,7 @@ func newSite(env driver.Env) (*site, error) {
 	for _, n := range s.nodes {
 		n.Env = env
 		if n.host = env.Hosts[n.name]; n.host == nil {
-			return nil, fmt.Errorf("no machine is known for node %q", n.name)
+			return nil, say.Errorf("no machine is known for node %q", "节点 %q 没有对应的主机", n.name)
 		}
 	}
 	return s, nil

@@ -225,11 +225,28 @@ func TestRunbooksEndToEnd(t *testing.T) {
 			if err := st.upgraded(sc.to); err != nil {
 				t.Fatalf("after apply: %v", err)
 			}
+			if slices.ContainsFunc(s.Plan.Steps, func(p plan.Step) bool { return p.Kind == "huge" }) {
+				st.hugePaths(t)
+			}
 			if err := s.Wants(t.Context(), "commit", run.Committed); err != nil {
 				t.Fatal(err)
 			}
 			st.clean(t)
 		})
+	}
+}
+
+// hugePaths: MAIN of every member has one HUGE path, as the server sees it too (DM-082, DM-085).
+func (s *stage) hugePaths(t *testing.T) {
+	t.Helper()
+	for _, n := range s.world.Env.Inventory.Nodes {
+		ini, _ := s.lab.Config(n.Name, "dm.ini")
+		_, ctl, _ := strings.Cut(ini, "CTL_PATH = ")
+		s.sh(t, n.Name, "/opt/dmdbms/bin/dmctlcvt", "TYPE=1", "SRC="+strings.Fields(ctl)[0], "DEST=/tmp/ctl.txt")
+		text, _ := s.lab.World.Machine(n.Name).Read("/tmp/ctl.txt")
+		if got := strings.Count(text, "huge_path="); got != 1 {
+			t.Errorf("%s: its control file holds %d HUGE paths", n.Name, got)
+		}
 	}
 }
 

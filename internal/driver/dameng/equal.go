@@ -30,15 +30,15 @@ type replay struct {
 }
 
 var (
-	errNotReady = errors.New("the standby does not tell its replay yet")
-	errNoViews  = errors.New("this release has no view of the replay")
+	errNotReady = say.Errorf("the standby does not tell its replay yet", "备库尚未给出重演进度")
+	errNoViews  = say.Errorf("this release has no view of the replay", "该版本没有查看重演进度的视图")
 )
 
 // parseArray reads "(4426, 17)".
 func parseArray(s string) ([]int64, error) {
 	s = strings.TrimSpace(s)
 	if !strings.HasPrefix(s, "(") || !strings.HasSuffix(s, ")") {
-		return nil, fmt.Errorf("%q is not a list in parentheses", s)
+		return nil, say.Errorf("%q is not a list in parentheses", "%q 不是括号内的列表", s)
 	}
 	var out []int64
 	for _, w := range strings.Split(s[1:len(s)-1], ",") {
@@ -63,7 +63,7 @@ func (m *member) position(ctx context.Context) (position, error) {
 		seq, err2 := t.number(0, "GLOBAL_NEXT_SEQ")
 		lsn, err3 := t.number(0, "FILE_LSN")
 		if err := errors.Join(err1, err2, err3); err != nil {
-			return p, fmt.Errorf("%s: V$RLOG: %w", n.name, err)
+			return p, say.Errorf("%s: V$RLOG: %w", "%s：V$RLOG：%w", n.name, err)
 		}
 		p.Magic, p.NextSeq, p.FileLSN = magic, append(p.NextSeq, seq), append(p.FileLSN, lsn)
 	}
@@ -94,7 +94,7 @@ func (m *member) replay(ctx context.Context, primary int64) (replay, error) {
 		seq, err2 := parseArray(t.get(row, "PKG_SEQ_ARR"))
 		lsn, err3 := parseArray(t.get(row, "APPLY_LSN_ARR"))
 		if err := errors.Join(err1, err2, err3); err != nil {
-			return replay{}, fmt.Errorf("%s: V$RAPPLY_LSN_INFO: %w", n.name, err)
+			return replay{}, say.Errorf("%s: V$RAPPLY_LSN_INFO: %w", "%s：V$RAPPLY_LSN_INFO：%w", n.name, err)
 		}
 		return replay{magic, seq, lsn}, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -209,7 +208,7 @@ func switchDo(ctx context.Context, k *task) error {
 	}
 	v, err := k.n.installedIn(ctx, k.n.home()+"/bin")
 	if err == nil && !v.Same(k.to()) {
-		err = fmt.Errorf("%s: the software in place is %s, %s was expected", k.n.name, v, k.to())
+		err = say.Errorf("%s: the software in place is %s, %s was expected", "%s：就位的软件为 %s，应为 %s", k.n.name, v, k.to())
 	}
 	return err
 }
@@ -227,7 +226,7 @@ func (k *task) moveBin(ctx context.Context, in, out string) error {
 	}
 	if !kept {
 		if pid, err := k.n.serverProcess(ctx); err != nil || pid != 0 {
-			return errors.Join(err, fmt.Errorf("%s: the server runs; its software cannot be replaced", k.n.name))
+			return errors.Join(err, say.Errorf("%s: the server runs; its software cannot be replaced", "%s：服务器正在运行，不能更换其软件", k.n.name))
 		}
 		if err := k.n.change(ctx, "mv", "-T", bin, out); err != nil {
 			return err
@@ -299,7 +298,7 @@ func archivesDo(ctx context.Context, k *task) error {
 			return err
 		}
 		if left, err := k.n.list(ctx, dir); err != nil || len(left) > 0 {
-			return errors.Join(err, fmt.Errorf("%s: %d files are left in %s", k.n.name, len(left), dir))
+			return errors.Join(err, say.Errorf("%s: %d files are left in %s", "%s：%[3]s 中还剩 %[2]d 个文件", k.n.name, len(left), dir))
 		}
 	}
 	return nil
@@ -481,7 +480,7 @@ func coldDo(ctx context.Context, k *task) error {
 		return k.coldBackup(ctx)
 	}
 	if pid, err := k.n.serverProcess(ctx); err != nil || pid != 0 {
-		return errors.Join(err, fmt.Errorf("%s: the server runs; a copy of its files would be worth nothing", k.n.name))
+		return errors.Join(err, say.Errorf("%s: the server runs; a copy of its files would be worth nothing", "%s：服务器正在运行，此时复制其文件毫无价值", k.n.name))
 	}
 	dirs := strings.Split(k.arg("paths"), ",")
 	if err := k.n.change(ctx, "mkdir", "-p", k.n.stateDir); err != nil {

@@ -3,6 +3,7 @@ package dameng
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
@@ -128,6 +129,37 @@ func TestStepsRefuse(t *testing.T) {
 		}
 		_, err = k.openTargets(t.Context())
 		drivertest.Refuses(t, err, "DM-032")
+	})
+	t.Run("a server that does not let SQL open it (DM-030)", func(t *testing.T) {
+		t.Parallel()
+		env, _, _ := watch(t, oldWatch)
+		drivertest.Hear(env, "db2", "disql", func(s string) string { return strings.ReplaceAll(s, "OPEN", "MOUNT") })
+		k, err := newTask(step(t, env, "db2", "open-standby", map[string]string{"primary": "db1", "epochs": "E1"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		drivertest.Refuses(t, openStandby(t.Context(), k), "DM-030")
+	})
+	t.Run("a restored library that is no standby when it was told to be one (I3)", func(t *testing.T) {
+		t.Parallel()
+		env, _, _ := watch(t, oldWatch)
+		for _, order := range []string{"stop DmWatcherServiceGRP1_RT_02", "stop DmServiceGRP1_RT_02", "start DmServiceGRP1_RT_02"} {
+			if _, err := env.Hosts["db2"].Run(t.Context(), host.Change(append([]string{"systemctl"}, strings.Fields(order)...)...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := env.Clock.Sleep(t.Context(), 10*time.Second); err != nil { // until it answers
+			t.Fatal(err)
+		}
+		drivertest.Hear(env, "db2", "disql", func(s string) string { return strings.ReplaceAll(s, "STANDBY", "PRIMARY") })
+		k, err := newTask(step(t, env, "db2", "adopt-standby", map[string]string{"primary": "db1", "to": "8.1.1.15"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range k.s.nodes {
+			n.set["watcher_service"], n.set["monitor_service"] = "", ""
+		}
+		drivertest.Refuses(t, adoptDo(t.Context(), k), "still no STANDBY")
 	})
 	t.Run("the disks of DCR are not named (DM-090)", func(t *testing.T) {
 		t.Parallel()
@@ -294,5 +326,56 @@ func TestProofsRefuse(t *testing.T) {
 	}
 	if l, err := s.lookOpen(t.Context(), true); err == nil && l.Done {
 		t.Error("all is said to be open with archives that are not VALID (DM-063, DM-073)")
+	}
+}
+
+// TestAStandbyThatWasNotUpgradedIsRestored: one whose open history never comes,
+// or that dies when it is asked for it, is told to be restored (DM-037, DM-038);
+// the run goes on.
+func TestAStandbyThatWasNotUpgradedIsRestored(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answer string
+		kill   bool
+		why    string
+	}{
+		"its open history never comes":   {answer: "[-2106]:无效的表或视图名\n", why: "DM-037"},
+		"it dies when it is asked":       {answer: "[-70019]:网络通信异常\n", kill: true, why: "DM-038"},
+		"only the link to it was broken": {answer: "[-70019]:网络通信异常\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := lab.New(lab.Options{Topology: "dw", Release: "8.1.1.15"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
+				Secret: func(string, string) (string, error) { return lab.DefaultPassword, nil }}
+			if _, err := env.Hosts["db2"].Run(t.Context(), host.Change("systemctl", "stop", "DmWatcherServiceGRP1_RT_02")); err != nil {
+				t.Fatal(err)
+			}
+			drivertest.Hear(env, "db2", "disql", func(s string) string {
+				if !strings.Contains(s, "PRIMARY_INST_NAME") { // a column of SYSOPENHISTORY
+					return s
+				}
+				if tc.kill {
+					l.Kill("db2")
+				}
+				return tc.answer
+			})
+			k, err := newTask(driver.Target{Env: env, Plan: &plan.Plan{}, Step: plan.Step{ID: "db2/prove-standby", Node: "db2",
+				Args: map[string]string{"primary": "db1", "epochs": "E1", "from": "8.1.1.14", "to": "8.1.1.15"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			why, err := k.proveUpgraded(t.Context())
+			if tc.why == "" {
+				drivertest.Refuses(t, err, "-70019")
+				return
+			}
+			if err != nil || !strings.Contains(why.EN, tc.why) {
+				t.Errorf("why %q, error %v; %s was expected", why.EN, err, tc.why)
+			}
+		})
 	}
 }

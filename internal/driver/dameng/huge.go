@@ -26,9 +26,9 @@ func mainBlock(lines []string) (from, to int, err error) {
 				return i, j, nil
 			}
 		}
-		return 0, 0, errors.New("the block of MAIN in the control file has no end")
+		return 0, 0, say.Errorf("the block of MAIN in the control file has no end", "控制文件中 MAIN 的块没有结尾")
 	}
-	return 0, 0, errors.New("the control file has no MAIN")
+	return 0, 0, say.Errorf("the control file has no MAIN", "控制文件中没有 MAIN")
 }
 
 // hugeMain reports whether the description of MAIN holds a HUGE path (DM-085).
@@ -49,7 +49,7 @@ func hugeMain(text string) (bool, error) {
 // addHuge puts the HUGE path behind all files of MAIN, before the bar that ends its block.
 func addHuge(text, dir string, now time.Time) (string, error) {
 	if strings.Contains(text, "path="+dir+"\n") {
-		return "", fmt.Errorf("%s is the path of another tablespace (DM-086)", dir)
+		return "", say.Errorf("%s is the path of another tablespace (DM-086)", "%s 是另一个表空间的路径（DM-086）", dir)
 	}
 	lines := strings.Split(text, "\n")
 	_, to, err := mainBlock(lines)
@@ -107,7 +107,7 @@ func (k *task) ctlcvt(ctx context.Context, kind, src, dest string) error {
 		return err
 	}
 	if strings.Contains(strings.ToLower(out), "fail") {
-		return fmt.Errorf("%s: dmctlcvt: %s", k.n.name, lastLine(out))
+		return say.Errorf("%s: dmctlcvt: %s", "%s：dmctlcvt：%s", k.n.name, lastLine(out))
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func hugeProbe(ctx context.Context, k *task) (driver.Standing, error) {
 // hugeDo is the offline method of R5; a member whose MAIN is mixed already is left alone.
 func hugeDo(ctx context.Context, k *task) error {
 	if up, _, err := k.m.running(ctx); err != nil || up > 0 {
-		return errors.Join(err, fmt.Errorf("%s: the server runs; its control file must not be changed", k.m.name))
+		return errors.Join(err, say.Errorf("%s: the server runs; its control file must not be changed", "%s：服务器正在运行，不得修改其控制文件", k.m.name))
 	}
 	text, ctl, err := k.ctlText(ctx)
 	if err != nil {
@@ -168,7 +168,7 @@ func hugeDo(ctx context.Context, k *task) error {
 		return err
 	}
 	if has, err := hugeMain(again); err != nil || !has {
-		return errors.Join(err, fmt.Errorf("%s: MAIN has no HUGE path after the change", k.m.name))
+		return errors.Join(err, say.Errorf("%s: MAIN has no HUGE path after the change", "%s：修改之后 MAIN 仍没有 HUGE 路径", k.m.name))
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func dcrDo(ctx context.Context, k *task) error {
 	}
 	password, err := k.n.Secret(k.n.name, "password")
 	if err != nil || strings.ContainsAny(password, "'\n\r") {
-		return errors.Join(err, fmt.Errorf("%s: no password that dmasmcmd can be given", k.n.name))
+		return errors.Join(err, say.Errorf("%s: no password that dmasmcmd can be given", "%s：没有可提供给 dmasmcmd 的口令", k.n.name))
 	}
 	err = k.asmcmd(ctx, k.n.bin("dmasmcmd"),
 		"create dcrdisk '"+disk+"' 'dcr'", "create votedisk '"+vote+"' 'vtd'",
@@ -251,10 +251,10 @@ func dcrDo(ctx context.Context, k *task) error {
 func (k *task) asmcmd(ctx context.Context, tool string, commands ...string) error {
 	out, err := k.n.run(ctx, host.Cmd{Argv: []string{tool}, Stdin: strings.NewReader(strings.Join(commands, ";\n") + ";\nexit\n")})
 	if err != nil {
-		return fmt.Errorf("%s: dmasmcmd: %w", k.n.name, err)
+		return say.Errorf("%s: dmasmcmd: %w", "%s：dmasmcmd：%w", k.n.name, err)
 	}
 	if strings.Contains(out, "[code : -") || strings.Contains(strings.ToLower(out), "fail") {
-		return fmt.Errorf("%s: dmasmcmd: %s", k.n.name, lastLine(out))
+		return say.Errorf("%s: dmasmcmd: %s", "%s：dmasmcmd：%s", k.n.name, lastLine(out))
 	}
 	return nil
 }

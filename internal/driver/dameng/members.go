@@ -361,7 +361,7 @@ func adoptDo(ctx context.Context, k *task) error {
 			return err
 		}
 		if is, err = isStandby(ctx, k); err != nil || !is {
-			return errors.Join(err, fmt.Errorf("%s: it is still no STANDBY of the group", k.m.name))
+			return errors.Join(err, say.Errorf("%s: it is still no STANDBY of the group", "%s：仍不是该组的 STANDBY", k.m.name))
 		}
 	}
 	// A run that died while the mode was changed has left it open to SQL (DM-041).
@@ -394,7 +394,7 @@ func (k *task) makeStandby(ctx context.Context) error {
 		return err
 	}
 	if err := cluster.Number(oguid); err != nil {
-		return fmt.Errorf("%s: OGUID %q: %w", k.n.name, oguid, err)
+		return say.Errorf("%s: OGUID %q: %w", "%s：OGUID %q：%w", k.n.name, oguid, err)
 	}
 	for _, n := range k.m.nodes {
 		if err := n.tell(ctx, time.Minute, "SP_SET_PARA_VALUE(1, 'ALTER_MODE_STATUS', 1)"); err != nil {

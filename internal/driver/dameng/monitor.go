@@ -2,13 +2,13 @@ package dameng
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // shown is what dmmonitor's show tells of one member (spec/dameng.md 4.7).
@@ -42,7 +42,7 @@ func parseShow(out string) ([]shown, error) {
 		}
 		if _, isEP := row["INST_PORT"]; isEP {
 			if len(all) == 0 {
-				return nil, errors.New("dmmonitor tells of a node before its database")
+				return nil, say.Errorf("dmmonitor tells of a node before its database", "dmmonitor 在数据库之前给出了节点")
 			}
 			addNode(all, row)
 			continue
@@ -51,7 +51,7 @@ func parseShow(out string) ([]shown, error) {
 			IMode: row["IMODE"], RStat: row["RSTAT"], NEP: row["N_EP"], NOK: row["N_OK"]})
 	}
 	if len(all) == 0 {
-		return nil, errors.New("dmmonitor shows no database")
+		return nil, say.Errorf("dmmonitor shows no database", "dmmonitor 未显示任何数据库")
 	}
 	return all, nil
 }
@@ -110,7 +110,7 @@ func (s *site) show(ctx context.Context, who string) ([]shown, error) {
 	return nil, errNoMonitor
 }
 
-var errNoMonitor = errors.New("no node has a monitor_ini")
+var errNoMonitor = say.Errorf("no node has a monitor_ini", "没有节点配置 monitor_ini")
 
 // cssRow is a node as dmcssm shows it (spec/dameng.md 4.10).
 type cssRow struct{ Instance, Status, VTD, OK, Active string }
@@ -141,7 +141,7 @@ func parseCSS(out, group string) ([]cssRow, error) {
 		rows = append(rows, cssRow{words[2], words[7], words[8], words[9], words[10]})
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("dmcssm shows no group %s", group)
+		return nil, say.Errorf("dmcssm shows no group %s", "dmcssm 未显示组 %s", group)
 	}
 	return rows, nil
 }
@@ -153,7 +153,7 @@ func (m *member) cssm(ctx context.Context, effect host.Effect, commands string) 
 			return n.run(ctx, host.Cmd{Argv: []string{n.bin("dmcssm"), "INI_PATH=" + ini}, Stdin: strings.NewReader(commands + "\nexit\n"), Effect: effect, Timeout: n.stopTime()})
 		}
 	}
-	return "", fmt.Errorf("%s: no node has a cssm_ini", m.name)
+	return "", say.Errorf("%s: no node has a cssm_ini", "%s：没有节点配置 cssm_ini", m.name)
 }
 
 func (m *member) cssRows(ctx context.Context) ([]cssRow, error) {
@@ -174,7 +174,7 @@ func (m *member) epStop(ctx context.Context, group string) error {
 	if strings.Contains(out, "执行成功") || strings.Contains(out, "successfully") {
 		return nil
 	}
-	return fmt.Errorf("%s: dmcssm: ep stop %s: %s", m.name, group, lastLine(out))
+	return say.Errorf("%s: dmcssm: ep stop %s: %s", "%s：dmcssm：ep stop %s：%s", m.name, group, lastLine(out))
 }
 
 func lastLine(s string) string {

@@ -2,7 +2,6 @@ package dameng
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -198,7 +197,7 @@ func (n *node) observeOpen(ctx context.Context, s *seen) error {
 	}
 	if q := n.set["huge_query"]; q != "" && s.Instance.Status == "OPEN" {
 		if t, err = n.ask(ctx, q); err != nil {
-			return fmt.Errorf("huge_query: %w", err)
+			return say.Errorf("huge_query: %w", "huge_query：%w", err)
 		}
 		s.HugeRows = len(t.rows)
 	}
@@ -280,7 +279,7 @@ func (d *detail) equalMagic() []string {
 	return out
 }
 
-var errNoRelease = errors.New("no release")
+var errNoRelease = say.Errorf("no release", "没有版本号")
 
 // release is what the whole cluster runs.
 func (d *detail) release() (release.Version, error) {

@@ -288,3 +288,20 @@ func FuzzDecodeRelease(f *testing.F) {
 		}
 	})
 }
+
+// TestTheWayNamesItsRule: a person can look up why a hop may be made.
+func TestTheWayNamesItsRule(t *testing.T) {
+	t.Parallel()
+	for rule, tc := range map[string]pathCase{
+		"DM-003": {from: "7.1.6.5", to: "7.6.0.183", topo: DW},
+		"DM-005": {from: "7.1.6.11", to: "8.1.1.15", topo: DW},
+		"DM-006": {from: "8.1.1.14", to: "8.1.1.15", topo: DW},
+		"DM-007": {from: "7.6.0.100", to: "7.6.0.183", topo: DW},
+		"DM-008": {from: "8.1.0.147", to: "8.1.1.14", topo: DW},
+	} {
+		a, err := Path(tc.request())
+		if err != nil || len(a.Hops) != 1 || a.Hops[0].Rule != rule {
+			t.Errorf("%s to %s: %+v, %v; one hop by %s was expected", tc.from, tc.to, a.Hops, err, rule)
+		}
+	}
+}

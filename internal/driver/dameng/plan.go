@@ -120,7 +120,7 @@ func (d *detail) stateFacts(f map[string]string) {
 func (Driver) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
 	d, ok := o.Detail.(*detail)
 	if !ok {
-		return plan.Plan{}, fmt.Errorf("the observation is not one of driver dameng")
+		return plan.Plan{}, say.Errorf("the observation is not one of driver dameng", "该观察结果不是 dameng 驱动的")
 	}
 	if err := checkOptions(r); err != nil {
 		return plan.Plan{}, err

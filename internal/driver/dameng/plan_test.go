@@ -88,21 +88,27 @@ func TestGoldenPlans(t *testing.T) {
 			got := printed(p, func(s string) string {
 				return strings.ReplaceAll(s, filepath.Dir(st.world.Request.Packages[0]), "PACKAGES")
 			})
-			file := filepath.Join("testdata", "plan", strings.NewReplacer(", ", "_", " ", "-").Replace(name)+".txt")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("-want +got (go test -run GoldenPlans -update)\n%s", diff)
-			}
+			golden(t, name, got)
 		})
+	}
+}
+
+// golden compares with the plan of that name in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "plan", strings.NewReplacer(", ", "_", " ", "-").Replace(name)+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("-want +got (go test -run 'GoldenPlans|RepairPlan' -update)\n%s", diff)
 	}
 }
 

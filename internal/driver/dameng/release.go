@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/release"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Where formats on disk change (spec/dameng.md 2.1); the same numbers stand in
@@ -41,14 +42,14 @@ func DecodeRelease(s string) (release.Version, error) {
 		n, err := strconv.ParseUint(m[2], 10, 32)
 		major := int(n >> 24)
 		if err != nil || major < 7 || major > 8 {
-			return release.Version{}, fmt.Errorf("%q: %s is not the number of a release of DM7 or DM8", s, m[2])
+			return release.Version{}, say.Errorf("%q: %s is not the number of a release of DM7 or DM8", "%q：%s 不是 DM7 或 DM8 的版本号", s, m[2])
 		}
 		return release.V(major, int(n>>16&0xff), int(n>>8&0xff), int(n&0xff)), nil
 	}
 	if m := inDashes.FindStringSubmatch(s); m != nil && m[1] < "8" {
 		return release.Parse("8." + m[1] + "." + m[2] + "." + m[3])
 	}
-	return release.Version{}, fmt.Errorf("%q names no release in a known form", s)
+	return release.Version{}, say.Errorf("%q names no release in a known form", "%q 不含已知形式的版本号", s)
 }
 
 // Banner is what V$VERSION tells.

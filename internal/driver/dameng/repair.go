@@ -3,7 +3,6 @@ package dameng
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -187,7 +186,7 @@ func putBackProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	case waiting || aside:
 		return driver.Half, nil
 	}
-	return driver.Unknown, fmt.Errorf("%s: neither %s nor %s is there", k.n.name, k.arg("dir"), k.setAside())
+	return driver.Unknown, say.Errorf("%s: neither %s nor %s is there", "%s：%s 与 %s 均不存在", k.n.name, k.arg("dir"), k.setAside())
 }
 
 func putBackDo(ctx context.Context, k *task) error { return k.moveBin(ctx, k.arg("dir"), k.setAside()) }

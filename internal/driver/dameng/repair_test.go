@@ -2,6 +2,7 @@ package dameng_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver/dameng"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/release"
 	"github.com/shiplift/shiplift/internal/run"
@@ -203,6 +205,66 @@ func TestDeathInRepair(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Killed behind the intent of a step of any kind, before anything was done: the
+// next process asks the nodes, and does it.
+func TestARepairDiesBehindAnIntent(t *testing.T) {
+	t.Parallel()
+	const name = "the binaries were exchanged as well"
+	_, whole := slips[name].repair(t)
+	if err := whole.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+		t.Fatal(err)
+	}
+	kindOf := map[string]string{}
+	for _, p := range whole.Plan.Steps {
+		kindOf[p.ID] = p.Kind
+	}
+	met := map[string]bool{}
+	for i, rec := range whole.Log.Records {
+		if rec.Kind != journal.Intent || met[kindOf[rec.Step]] {
+			continue
+		}
+		met[kindOf[rec.Step]] = true
+		_, s := slips[name].repair(t)
+		if _, err := s.Work(t.Context(), "apply", &rehearse.Death{Record: i + 1}); !errors.Is(err, rehearse.ErrDead) {
+			t.Fatalf("%s: %v", rec.Step, err)
+		}
+		if last := s.Log.Records[len(s.Log.Records)-1]; last.Kind != journal.Intent || last.Step != rec.Step {
+			t.Fatalf("it died behind %s %s, not behind the intent of %s", last.Kind, last.Step, rec.Step)
+		}
+		if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+			t.Fatalf("killed behind the intent of %s: %v\n%s", rec.Step, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+	if !met["put-back-bin"] || !met["prove-exit"] {
+		t.Errorf("met %v", met)
+	}
+}
+
+// A server that is killed instead of stopped was not closed: the repair says so
+// and does not open the cluster over it (DM-002).
+func TestARepairProvesTheExit(t *testing.T) {
+	t.Parallel()
+	const name = "the standby was stopped first, then the primary"
+	_, whole := slips[name].repair(t)
+	if err := whole.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(whole.Log.Records, func(r journal.Record) bool { return r.Kind == journal.Intent && r.Step == "exit/db1/stop-server" })
+	st, s := slips[name].repair(t)
+	if _, err := s.Work(t.Context(), "apply", &rehearse.Death{Record: at + 1}); !errors.Is(err, rehearse.ErrDead) {
+		t.Fatal(err)
+	}
+	st.lab.Kill("db1")
+	says(t, work(t, s, "resume"), "exit/db1/prove-exit", "it was not closed normally")
+}
+
+// TestRepairPlan: what comes before what in a repair.
+func TestRepairPlan(t *testing.T) {
+	t.Parallel()
+	_, s := slips["the binaries were exchanged as well"].repair(t)
+	golden(t, "repair", printed(s.Plan, func(s string) string { return s }))
 }
 
 func TestRepairThatCannotBe(t *testing.T) {

@@ -2,7 +2,6 @@ package dameng
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -62,7 +61,7 @@ func (n *node) room(ctx context.Context, paths []string) ([]check.Finding, error
 		}
 		kb, err := strconv.ParseInt(firstWord(size), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: du -sk %s: %q", n.name, p, size)
+			return nil, say.Errorf("%s: du -sk %s: %q", "%s：du -sk %s：%q", n.name, p, size)
 		}
 		need[mount] += kb
 		free[mount] = avail
@@ -88,7 +87,7 @@ func (n *node) free(ctx context.Context, dir string) (mount string, kb int64, er
 	}
 	w := strings.Fields(lastLine(out))
 	if len(w) < 6 {
-		return "", 0, fmt.Errorf("%s: df -Pk %s: %q", n.name, dir, out)
+		return "", 0, say.Errorf("%s: df -Pk %s: %q", "%s：df -Pk %s：%q", n.name, dir, out)
 	}
 	kb, err = strconv.ParseInt(w[3], 10, 64)
 	return w[5], kb, err

@@ -236,7 +236,7 @@ func (n *node) runningRelease(ctx context.Context) (release.Version, uint32, err
 	}
 	v, err := DecodeRelease(t.get(0, "ID_CODE"))
 	if err != nil {
-		return v, 0, fmt.Errorf("%s: ID_CODE: %w", n.name, err)
+		return v, 0, say.Errorf("%s: ID_CODE: %w", "%s：ID_CODE：%w", n.name, err)
 	}
 	return v, b.DBVersion, nil
 }
@@ -309,7 +309,7 @@ func (n *node) setIni(ctx context.Context, key, value string) error {
 		return err
 	}
 	if got := again.Get(key); got != value {
-		return fmt.Errorf("%s: %s is %q in %s, %q was written", n.name, key, got, n.ini(), value)
+		return say.Errorf("%s: %s is %q in %s, %q was written", "%s：%[4]s 中 %[2]s 为 %[3]q，写入的是 %[5]q", n.name, key, got, n.ini(), value)
 	}
 	return nil
 }
