@@ -397,8 +397,8 @@ func stopServerDo(ctx context.Context, k *task) error {
 // noWatchers proves that no dmwatcher is left that would start a server again.
 func (s *site) noWatchers(ctx context.Context) error {
 	for _, n := range s.nodes {
-		for tool, setting := range map[string]string{"dmwatcher": "watcher_service", "dmmonitor": "monitor_service"} {
-			up, err := n.alive(ctx, tool, n.set[setting])
+		for _, tool := range []string{"dmwatcher", "dmmonitor"} {
+			up, err := n.alive(ctx, tool, n.set[strings.TrimPrefix(tool, "dm")+"_service"])
 			if err != nil {
 				return err
 			}
