@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -77,14 +78,25 @@ func (t table) number(row int, col string) (int64, error) {
 }
 
 var (
-	reDashes = regexp.MustCompile(`^-+( +-+)*\s*$`)
-	reCode   = regexp.MustCompile(`\[(-\d{1,6})\]\s*[:：]?\s*(.*)`)
+	reCode = regexp.MustCompile(`\[(-\d{1,6})\]\s*[:：]?\s*(.*)`)
 	// "-2106 0 0.604 text" is what CTRL_INFO 2 prints; not asked for, but a site's glogin.sql may.
 	reCtrl  = regexp.MustCompile(`^[A-Z]+ (-\d{3,6}) \d+ [\d.]+ (.*)$`)
-	reAcks  = regexp.MustCompile(`(?i)操作已执行|过程已成功完成|影响行数|executed successfully|affect(ed)? rows`)
-	reEmpty = regexp.MustCompile(`(?i)未选定行|no rows`)
 	reTrail = regexp.MustCompile(`(?i)^(已用时间|used time)\s*[:：]`)
 )
+
+// acks are the words of a statement that was done, or that selected nothing.
+var acks = []string{"操作已执行", "过程已成功完成", "影响行数", "executed successfully", "affect rows", "affected rows", "未选定行", "no rows"}
+
+func isAck(line string) bool {
+	line = strings.ToLower(line)
+	return slices.ContainsFunc(acks, func(words string) bool { return strings.Contains(line, words) })
+}
+
+// isDashes tells the line under the names of the columns: dashes and blanks
+// between them.
+func isDashes(line []byte) bool {
+	return len(line) > 0 && line[0] == '-' && len(bytes.Trim(bytes.TrimSpace(line), "- ")) == 0
+}
 
 // decodeText returns the output as UTF-8: disql writes UTF-8 or GBK.
 func decodeText(b []byte) string {
@@ -106,17 +118,20 @@ func parseOutput(out []byte) (t table, done bool, err error) {
 		if m := reCtrl.FindStringSubmatch(line); m != nil {
 			return t, false, codeError(m[1], m[2])
 		}
-		if m := reCode.FindStringSubmatch(line); m != nil && t.cols == nil {
+		if t.cols != nil {
+			continue // its rows, which were read with it
+		}
+		if m := reCode.FindStringSubmatch(line); m != nil {
 			return t, false, codeError(m[1], m[2])
 		}
 		switch {
-		case t.cols == nil && i > 0 && reDashes.Match(bytes.TrimRight(raw, " \t")) && len(bytes.TrimSpace(lines[i-1])) > 0:
+		case i > 0 && isDashes(raw) && len(bytes.TrimSpace(lines[i-1])) > 0:
 			t, err = parseTable(lines[i-1], raw, lines[i+1:])
 			if err != nil {
 				return t, false, err
 			}
 			done = true
-		case reAcks.MatchString(line), reEmpty.MatchString(line):
+		case isAck(line):
 			done = true
 		}
 	}
