@@ -1,7 +1,6 @@
 package dameng
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"regexp"
@@ -56,10 +55,12 @@ func disql(c *sim.Call) int {
 	if c.Exists(s.Home + "/bin/disql_conf/login.sql") {
 		d.lines = false // what site profiles do: SET LINESHOW OFF
 	}
-	in := bufio.NewScanner(bytes.NewReader(c.Input()))
 	stmt := ""
-	for in.Scan() && !d.done {
-		line := strings.TrimSpace(in.Text())
+	for line := range strings.Lines(string(c.Input())) {
+		if d.done {
+			break
+		}
+		line = strings.TrimSpace(line)
 		if stmt == "" && d.command(line) {
 			continue
 		}
@@ -159,7 +160,7 @@ func (d *session) connect(how string) {
 	if d.silent {
 		return
 	}
-	l := d.r.lib(d.c.World, d.s.Member)
+	l := d.r.see(d.c.World, d.s.Member)
 	zh := map[string]string{"NORMAL": "普通", "PRIMARY": "主库", "STANDBY": "备库", "OPEN": "打开", "MOUNT": "配置"}
 	if d.zh {
 		d.say("\n服务器[LOCALHOST:%d]:处于%s%s状态\n登录使用时间 : 3.046(ms)\n", port, zh[l.Mode], zh[sv.State])
@@ -180,7 +181,7 @@ func (d *session) fail(code int, text string) {
 }
 
 func (d *session) failText(why string) {
-	m := regexp.MustCompile(`^\[(-\d+)\]:(.*)$`).FindStringSubmatch(why)
+	m := reWhy.FindStringSubmatch(why)
 	if m == nil {
 		d.fail(-7000, why)
 		return
@@ -268,6 +269,7 @@ func number(rows [][]string, col int) bool {
 }
 
 var (
+	reWhy    = regexp.MustCompile(`^\[(-\d+)\]:(.*)$`)
 	reSelect = regexp.MustCompile(`(?i)^SELECT\s+(.+?)\s+FROM\s+([\w$]+)(?:\s+WHERE\s+([\w$]+)\s*=\s*'?([^']*?)'?)?$`)
 	rePara   = regexp.MustCompile(`(?i)^SP_SET_PARA_VALUE\s*\(\s*([12])\s*,\s*'(\w+)'\s*,\s*(\d+)\s*\)$`)
 	reArch   = regexp.MustCompile(`(?i)^SP_SET_ARCH_STATUS\s*\(\s*'(\w+)'\s*,\s*([01])\s*\)$`)
@@ -287,7 +289,7 @@ func (d *session) run(stmt string) {
 		return
 	}
 	d.c.Sleep(20 * time.Millisecond)
-	sv, l := r.servers[s.Name], r.lib(w, s.Member)
+	sv, l := r.servers[s.Name], r.see(w, s.Member)
 	procDone := d.word("DMSQL 过程已成功完成", "DMSQL executed successfully")
 	switch {
 	case strings.EqualFold(stmt, "SELECT ID_CODE"):
@@ -312,14 +314,15 @@ func (d *session) run(stmt string) {
 		d.done0(procDone)
 	case reOguid.MatchString(stmt):
 		if d.mayAlter(sv) {
+			l = l.clone()
 			l.OGUID, _ = strconv.Atoi(reOguid.FindStringSubmatch(stmt)[1])
 			r.save(w, s.Member, l)
 			d.done0(procDone)
 		}
 	case reAlter.MatchString(stmt):
-		d.alter(strings.ToUpper(reAlter.FindStringSubmatch(stmt)[1]), sv, l)
+		d.alter(strings.ToUpper(reAlter.FindStringSubmatch(stmt)[1]), sv, l.clone())
 	case reHuge.MatchString(stmt):
-		d.createHuge(reHuge.FindStringSubmatch(stmt)[1], sv, l)
+		d.createHuge(reHuge.FindStringSubmatch(stmt)[1], sv, l.clone())
 	case reTable.MatchString(stmt):
 		d.createTable(sv, l)
 	case rePath.MatchString(stmt):
@@ -450,7 +453,7 @@ func (r *room) setHuge(w *sim.World, s *site, path string) {
 	if hugePath(text) != "" {
 		return
 	}
-	l := r.lib(w, s.Member)
+	l := r.see(w, s.Member)
 	r.writeData(w, s, "dm.ctl", ctlBinary(ctlText("DAMENG", l.DBVer, s.Data, path)))
 }
 
@@ -504,7 +507,7 @@ func (d *session) query(m []string) {
 
 func (d *session) view(name string) (*view, string) {
 	w, r, s := d.c.World, d.r, d.s
-	sv, l := r.servers[s.Name], r.lib(w, s.Member)
+	sv, l := r.servers[s.Name], r.see(w, s.Member)
 	v4 := !ver(sv.Release).less(vRedo)
 	switch name {
 	case "V$INSTANCE":

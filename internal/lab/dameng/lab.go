@@ -82,7 +82,7 @@ func New(o Options) (*Lab, error) {
 	}
 	o.World = nil // a clone of the room must not hold the first world
 	r := &room{
-		opts: o, sites: map[string]*site{}, servers: map[string]*server{}, watch: map[string]*helper{}, monitor: map[string]*helper{},
+		opts: o, sites: map[string]*site{}, parts: map[string][]*site{}, servers: map[string]*server{}, watch: map[string]*helper{}, monitor: map[string]*helper{},
 		css: map[string]*helper{}, asm: map[string]*helper{}, votes: map[string]vote{}, dcr: map[string]string{}, asmFile: map[string]string{},
 		taint: map[string]bool{}, broken: map[string]bool{}, lag: map[string]bool{}, exited: map[string]bool{}, dark: map[string][]string{}, magic: 460099052, memo: map[string]memo{}, outside: map[string]string{},
 	}
@@ -147,8 +147,7 @@ func (l *Lab) layout(r *room) error {
 			if l.Opts.Topology == "single" {
 				s.Instance = "DMSERVER"
 			}
-			r.sites[s.Name] = s
-			r.order = append(r.order, s.Name)
+			r.add(s)
 			l.World.Add(s.Name, fmt.Sprintf("10.0.0.%d", n))
 		}
 	}
@@ -492,7 +491,7 @@ func (l *Lab) StopStandbyFirst() error {
 				}
 			}
 		}
-		members := r.members()
+		members := slices.Clone(r.members())
 		slices.Reverse(members)
 		for _, unit := range []string{"DmMonitorService", "DmWatcherService"} {
 			for _, m := range members {

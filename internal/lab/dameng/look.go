@@ -19,7 +19,7 @@ func (l *Lab) Nodes() []Node {
 			n := Node{Name: name, Member: s.Member, Installed: r.installed(l.World, s)}
 			if sv := r.servers[name]; sv != nil {
 				n.State, n.Running = sv.State, sv.Release
-				if lib := r.lib(l.World, s.Member); lib != nil {
+				if lib := r.see(l.World, s.Member); lib != nil {
 					n.Role = lib.Mode
 				}
 			}

@@ -62,8 +62,10 @@ type vote struct {
 // room is the state of the simulated software.
 type room struct {
 	opts    Options
-	sites   map[string]*site // shared by clones
+	sites   map[string]*site // shared by clones, as are the next three
 	order   []string
+	groups  []string           // the members in the order of the nodes
+	parts   map[string][]*site // the sites of a member in the order of their sequence numbers
 	servers map[string]*server
 	watch   map[string]*helper
 	monitor map[string]*helper
@@ -123,27 +125,21 @@ func (r *room) hurt(rule, node, format string, args ...any) {
 	}
 }
 
-// nodes returns the sites of a member in the order of their sequence numbers.
-func (r *room) nodes(member string) []*site {
-	var out []*site
-	for _, n := range r.order {
-		if r.sites[n].Member == member {
-			out = append(out, r.sites[n])
-		}
+// add puts a site into the room, at set-up.
+func (r *room) add(s *site) {
+	r.sites[s.Name] = s
+	r.order = append(r.order, s.Name)
+	if r.parts[s.Member] == nil {
+		r.groups = append(r.groups, s.Member)
 	}
-	return out
+	r.parts[s.Member] = append(r.parts[s.Member], s)
 }
 
+// nodes returns the sites of a member in the order of their sequence numbers.
+func (r *room) nodes(member string) []*site { return r.parts[member] }
+
 // members in the order of the nodes.
-func (r *room) members() []string {
-	var out []string
-	for _, n := range r.order {
-		if m := r.sites[n].Member; !slices.Contains(out, m) {
-			out = append(out, m)
-		}
-	}
-	return out
-}
+func (r *room) members() []string { return r.groups }
 
 func (r *room) shared(member string) bool { return len(r.nodes(member)) > 1 }
 
@@ -158,6 +154,15 @@ func (r *room) readData(w *sim.World, s *site, name string) (string, bool) {
 	return w.Machine(s.Name).Read(s.Data + "/" + name)
 }
 
+// holds reports whether a file of a member's data is there and holds text.
+func (r *room) holds(w *sim.World, s *site, name, text string) bool {
+	if strings.HasPrefix(s.Data, "+") {
+		v, ok := r.readData(w, s, name)
+		return ok && v == text
+	}
+	return w.Machine(s.Name).Holds(s.Data+"/"+name, text)
+}
+
 func (r *room) writeData(w *sim.World, s *site, name, content string) {
 	if strings.HasPrefix(s.Data, "+") {
 		r.asmFile[s.Member+":"+s.Data+"/"+name] = content
@@ -166,19 +171,27 @@ func (r *room) writeData(w *sim.World, s *site, name, content string) {
 	w.Machine(s.Name).Write(s.Data+"/"+name, content, 0o640, osUser)
 }
 
-// ctl path: dm.ctl lies beside the data.
+// lib is a copy of a member's library, to be changed and saved.
 func (r *room) lib(w *sim.World, member string) *library {
+	if l := r.see(w, member); l != nil {
+		return l.clone()
+	}
+	return nil
+}
+
+// see is a member's library, which must not be changed.
+func (r *room) see(w *sim.World, member string) *library {
 	s := r.nodes(member)[0]
+	if m, known := r.memo[member]; known && r.holds(w, s, "SYSTEM.DBF", m.text) {
+		return m.lib
+	}
 	text, ok := r.readData(w, s, "SYSTEM.DBF")
 	if !ok {
 		return nil
 	}
-	if m, known := r.memo[member]; known && m.text == text {
-		return m.lib.clone()
-	}
 	l := libraryOf(text)
 	if l != nil {
-		r.memo[member] = memo{text, l.clone()}
+		r.memo[member] = memo{text, l}
 	}
 	return l
 }
@@ -208,7 +221,7 @@ func (r *room) torn(w *sim.World, s *site) bool {
 	return text != stamp(library)
 }
 
-// memo is a library as it was last read or written; every second asks for it.
+// memo is a library as it was last read or written, never changed; every second asks for it.
 type memo struct {
 	text string
 	lib  *library
@@ -244,10 +257,11 @@ func (r *room) open(member string) bool {
 	return n > 0
 }
 
-// primary returns the member whose library is PRIMARY (or NORMAL) and runs.
+// primary returns the member whose library is PRIMARY (or NORMAL) and runs; the
+// library must not be changed.
 func (r *room) primary(w *sim.World) (string, *library) {
 	for _, m := range r.members() {
-		if l := r.lib(w, m); l != nil && l.Mode != "STANDBY" && r.control(m) != nil {
+		if l := r.see(w, m); l != nil && l.Mode != "STANDBY" && r.control(m) != nil {
 			return m, l
 		}
 	}
@@ -258,7 +272,7 @@ func (r *room) primary(w *sim.World) (string, *library) {
 // missing or being made (DM-026).
 func (r *room) upgrading(w *sim.World) bool {
 	for _, m := range r.members() {
-		l := r.lib(w, m)
+		l := r.see(w, m)
 		if l == nil || l.Redo == "old" || len(l.History) == 0 {
 			return true
 		}
@@ -280,8 +294,7 @@ func tick(w *sim.World, _ sim.Event) {
 	r := roomOf(w)
 	w.After(time.Second, tickEvent, "", nil)
 	if m, p := r.primary(w); p != nil && r.open(m) {
-		r.produce(w, m, p)
-		r.replay(w, m, p)
+		r.replay(w, m, r.produce(w, m))
 	}
 	for _, n := range r.order {
 		r.watcherTick(w, r.sites[n])
@@ -289,7 +302,8 @@ func tick(w *sim.World, _ sim.Event) {
 	}
 }
 
-func (r *room) produce(w *sim.World, member string, p *library) {
+func (r *room) produce(w *sim.World, member string) *library {
+	p := r.lib(w, member)
 	for _, s := range r.nodes(member) {
 		if r.servers[s.Name] == nil || w.Rand().IntN(3) > 0 {
 			continue
@@ -298,11 +312,12 @@ func (r *room) produce(w *sim.World, member string, p *library) {
 		p.LSN[s.Seq] += int64(1 + w.Rand().IntN(9))
 	}
 	r.save(w, member, p)
+	return p
 }
 
 func (r *room) replay(w *sim.World, primary string, p *library) {
 	for _, m := range r.members() {
-		l := r.lib(w, m)
+		l := r.see(w, m)
 		if m == primary || l == nil || l.Mode != "STANDBY" || !r.open(m) || l.Stuck != "" || r.lag[m] {
 			continue
 		}
@@ -312,6 +327,7 @@ func (r *room) replay(w *sim.World, primary string, p *library) {
 		if !r.fed(primary, m) || l.Magic == p.Magic {
 			continue
 		}
+		l = l.clone()
 		if l.Pending {
 			l.Pending, l.Redo = false, "pkg"
 			l.History = slices.Clone(p.History)
@@ -386,7 +402,7 @@ func (r *room) watcherTick(w *sim.World, s *site) {
 
 // watcherOpen opens a member, the primary behind its standbys.
 func (r *room) watcherOpen(w *sim.World, s *site) {
-	l := r.lib(w, s.Member)
+	l := r.see(w, s.Member)
 	if l == nil {
 		return
 	}
@@ -405,7 +421,7 @@ func (r *room) repair(w *sim.World) {
 		return
 	}
 	for _, other := range r.members() {
-		l := r.lib(w, other)
+		l := r.see(w, other)
 		if other == m || l == nil || l.Stuck != "" || !r.open(other) || !slices.ContainsFunc(r.nodes(other), func(s *site) bool { return r.watch[s.Name] != nil }) {
 			continue // the primary's watcher hears of a standby from that one's watcher
 		}
@@ -460,6 +476,7 @@ func (l *Lab) Write() bool {
 		if p == nil || !r.open(m) || p.Mode == "STANDBY" {
 			return
 		}
+		p = p.clone()
 		p.Writes++
 		r.acked++
 		p.Seq[0]++
@@ -486,7 +503,7 @@ func (l *Lab) Truth() Truth {
 		w, r := l.World, roomOf(l.World)
 		t.Releases = map[string]string{}
 		for _, m := range r.members() {
-			lib := r.lib(w, m)
+			lib := r.see(w, m)
 			if lib == nil {
 				continue
 			}

@@ -197,10 +197,10 @@ func (r *room) touch(w *sim.World, s *site, l *library, release, ctl string) {
 	r.save(w, s.Member, l)
 }
 
-// anyPrimary is the primary's library, whether it runs or not.
+// anyPrimary is the primary's library, whether it runs or not; it must not be changed.
 func (r *room) anyPrimary(w *sim.World) (string, *library) {
 	for _, m := range r.members() {
-		if l := r.lib(w, m); l != nil && l.Mode == "PRIMARY" {
+		if l := r.see(w, m); l != nil && l.Mode == "PRIMARY" {
 			return m, l
 		}
 	}

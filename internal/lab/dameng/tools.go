@@ -61,7 +61,7 @@ func monitorShow(c *sim.Call, r *room) {
 	_, p := r.primary(w)
 	var eps, apply strings.Builder
 	for _, m := range r.members() {
-		l, s := r.lib(w, m), r.nodes(m)[0]
+		l, s := r.see(w, m), r.nodes(m)[0]
 		if n := r.control(m); n != nil {
 			s = n
 		}

@@ -274,6 +274,12 @@ func (m *Machine) Read(name string) (content string, ok bool) {
 	return string(b.data), true
 }
 
+// Holds says whether a path leads to a file that holds just that.
+func (m *Machine) Holds(name, content string) bool {
+	b, err := m.fs.read(Root, name)
+	return err == nil && string(b.data) == content
+}
+
 // Exists says whether a path leads to something (a link that leads nowhere does not).
 func (m *Machine) Exists(name string) bool {
 	_, err := m.fs.stat(Root, name, true)
