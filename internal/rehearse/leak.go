@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/host"
@@ -19,12 +20,9 @@ type leaks struct {
 	found   string // the first place
 }
 
-func (l *leaks) look(where, text string) {
-	for _, s := range l.secrets {
-		if l.found == "" && strings.Contains(text, s) {
-			l.found = where
-		}
-	}
+// first reports whether a text is the first one in which a secret is seen.
+func (l *leaks) first(text string) bool {
+	return l.found == "" && slices.ContainsFunc(l.secrets, func(s string) bool { return strings.Contains(text, s) })
 }
 
 func (l *leaks) hosts(set host.Set) host.Set {
@@ -41,7 +39,9 @@ type leakHost struct {
 
 func (h *leakHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	for _, w := range c.Argv {
-		h.l.look(fmt.Sprintf("the words of a command on %s (%s …)", h.Name(), c.Argv[0]), w)
+		if h.l.first(w) {
+			h.l.found = fmt.Sprintf("the words of a command on %s (%s …)", h.Name(), c.Argv[0])
+		}
 	}
 	return h.Host.Run(ctx, c)
 }
@@ -60,7 +60,9 @@ func (l *leaks) Event(e run.Event) {
 	if e.Outcome != nil {
 		said = say.Join("; ", said, e.Outcome.Why)
 	}
-	l.look(fmt.Sprintf("what the screen says (%s)", e.Kind), said.EN+said.ZH)
+	if l.first(said.EN) || l.first(said.ZH) {
+		l.found = fmt.Sprintf("what the screen says (%s)", e.Kind)
+	}
 }
 
 // prove looks at what is left behind: the journal with the plan in it.
@@ -73,13 +75,18 @@ func (l *leaks) prove(p *plan.Plan, log *Memory) error {
 		if err != nil {
 			return err
 		}
-		l.look(fmt.Sprintf("record %d of the journal", log.Records[i].Seq), string(body))
+		if l.first(string(body)) {
+			l.found = fmt.Sprintf("record %d of the journal", log.Records[i].Seq)
+		}
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	if l.look("the plan", string(body)); l.found != "" {
+	if l.first(string(body)) {
+		l.found = "the plan"
+	}
+	if l.found != "" {
 		return fmt.Errorf("a secret is seen in %s", l.found)
 	}
 	return nil
