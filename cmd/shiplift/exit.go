@@ -80,7 +80,7 @@ func (e *errBlocked) Say() say.Text {
 	return say.F("checks forbid the upgrade", "检查不允许升级")
 }
 
-var errInterrupted = errors.New("interrupted")
+var errInterrupted = say.Errorf("interrupted", "已中断")
 
 // exitOf is the one place where an error becomes an exit code.
 func exitOf(err error) int {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -62,7 +61,7 @@ func (o *outputValue) String() string {
 func (*outputValue) Type() string { return "format" }
 func (o *outputValue) Set(v string) error {
 	if v != string(view.Human) && v != string(view.JSON) {
-		return fmt.Errorf("expected human or json")
+		return say.Errorf("expected human or json", "应为 human 或 json")
 	}
 	o.screen.Format = view.Format(v)
 	return nil
@@ -141,7 +140,7 @@ func (r *requestFlags) request() (plan.Request, error) {
 	for _, p := range r.packages {
 		abs, err := filepath.Abs(p)
 		if err != nil {
-			return req, fmt.Errorf("package %s: %w", p, err)
+			return req, say.Errorf("package %s: %w", "升级包 %s：%w", p, err)
 		}
 		req.Packages = append(req.Packages, abs)
 	}

@@ -81,7 +81,7 @@ func (r *room) findStore() error {
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return say.Errorf("state directory: %w", "状态目录：%w", err)
 	}
 	r.store = journal.Store{Dir: dir, Cluster: r.inv.ID(), Clock: wait.Real{}}
 	return nil
@@ -126,7 +126,7 @@ func (r *room) leave() {
 func (r *room) secret(node, setting string) (string, error) {
 	n, ok := r.inv.Node(node)
 	if !ok {
-		return "", fmt.Errorf("secret of node %q, which the inventory does not have", node)
+		return "", say.Errorf("secret of node %q, which the inventory does not have", "清单中没有节点 %q，却为其提供了口令", node)
 	}
 	if name := n.Settings[setting+"_env"]; name != "" {
 		value := r.app.getenv(name)

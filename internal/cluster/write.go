@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"fmt"
-
 	"github.com/goccy/go-yaml"
 	"github.com/google/renameio/v2"
 
@@ -91,7 +89,7 @@ func appendSSH(to yaml.MapSlice, s SSH) yaml.MapSlice {
 func Write(path string, inv *Inventory) error {
 	data, err := Marshal(inv)
 	if err != nil {
-		return fmt.Errorf("encode inventory: %w", err)
+		return say.Errorf("encode inventory: %w", "生成清单：%w", err)
 	}
 	if err := renameio.WriteFile(path, data, 0o644); err != nil {
 		return &say.Problem{Place: path, Text: say.F("cannot write the inventory", "无法写入清单文件"), Err: err, Next: say.Same("df -h . && ls -ld .")}

@@ -126,7 +126,7 @@ func (g *gatherer) put(name string, data []byte) error {
 }
 
 // errDown ends the work on a node that does not answer.
-var errDown = errors.New("down")
+var errDown = say.Errorf("down", "无应答")
 
 // node gathers one node; the error is that of the archive.
 func (g *gatherer) node(ctx context.Context, c driver.Collector, name string) (Node, error) {

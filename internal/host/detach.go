@@ -2,9 +2,10 @@ package host
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // DetachScript starts the program "$3"… in the directory $1 so that it outlives
@@ -69,7 +70,7 @@ func detachEnded(ctx context.Context, h Host, record string) (DetachState, int, 
 	}
 	code, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
-		return "", 0, fmt.Errorf("read the exit status in %s: %w", record, err)
+		return "", 0, say.Errorf("read the exit status in %s: %w", "读取 %s 中的退出状态：%w", record, err)
 	}
 	return DetachEnded, code, nil
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // fileTimeout is for commands that read or flush a whole package.
@@ -61,13 +63,13 @@ func Stat(ctx context.Context, h Host, name string) (FileInfo, error) {
 func parseStat(line string) (FileInfo, error) {
 	f := strings.Fields(line)
 	if len(f) != 5 {
-		return FileInfo{}, fmt.Errorf("stat said %q, expected five words", line)
+		return FileInfo{}, say.Errorf("stat said %q, expected five words", "stat 的输出为 %q，应为五个词", line)
 	}
 	mode, err1 := strconv.ParseUint(f[0], 16, 32)
 	size, err2 := strconv.ParseInt(f[1], 10, 64)
 	unix, err3 := strconv.ParseInt(f[2], 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil {
-		return FileInfo{}, fmt.Errorf("stat said %q, expected mode, size and time", line)
+		return FileInfo{}, say.Errorf("stat said %q, expected mode, size and time", "stat 的输出为 %q，应为权限、大小和时间", line)
 	}
 	return FileInfo{Mode: fileMode(mode), Size: size, ModTime: time.Unix(unix, 0).UTC(), Owner: f[3], Group: f[4]}, nil
 }
@@ -169,7 +171,7 @@ func writeAs(ctx context.Context, h Host, tmp, name string, data []byte, mode fs
 	}
 	for _, c := range steps {
 		if _, err := h.Run(ctx, c); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
+			return say.Errorf("write %s: %w", "写入 %s：%w", name, err)
 		}
 	}
 	return nil
@@ -195,7 +197,7 @@ func Sum(ctx context.Context, h Host, name string) (string, error) {
 	// sha256sum starts a line with a backslash when the name has odd characters.
 	sum := strings.TrimPrefix(r.Text(), `\`)
 	if len(sum) < sha256.Size*2 {
-		return "", fmt.Errorf("%s: sha256sum said %q", h.Name(), r.Text())
+		return "", say.Errorf("%s: sha256sum said %q", "%s：sha256sum 的输出为 %q", h.Name(), r.Text())
 	}
 	return sum[:sha256.Size*2], nil
 }

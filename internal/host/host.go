@@ -14,6 +14,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Effect says whether a command may change the machine.
@@ -96,10 +98,10 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // ErrHostKey is in the chain of an UnreachableError when the host key is
 // unknown or has changed; it is never retried.
-var ErrHostKey = errors.New("host key not trusted")
+var ErrHostKey = say.Errorf("host key not trusted", "主机密钥不受信任")
 
 // ErrFenced means that another operator with a newer lease has taken the node over.
-var ErrFenced = errors.New("another operation has taken over")
+var ErrFenced = say.Errorf("another operation has taken over", "另一操作已接管")
 
 func unscripted(argv []string) []string {
 	if len(argv) > 3 && argv[0] == "sh" && argv[1] == "-c" && strings.Contains(argv[2], "\n") {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -12,6 +11,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Local is the machine that the tool itself runs on.
@@ -138,7 +139,7 @@ func bounded(ctx context.Context, timeout time.Duration) (context.Context, conte
 	if timeout < 0 {
 		return ctx, stop
 	}
-	cause := fmt.Errorf("no end within %s: %w", timeout, context.DeadlineExceeded)
+	cause := say.Errorf("no end within %s: %w", "%s 内没有结束：%w", timeout, context.DeadlineExceeded)
 	ctx, free := context.WithTimeoutCause(ctx, timeout, cause)
 	return ctx, func(err error) { stop(err); free() }
 }
@@ -153,7 +154,7 @@ type stdin struct {
 func (s *stdin) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		s.failed(fmt.Errorf("read the input: %w", err))
+		s.failed(say.Errorf("read the input: %w", "读取输入：%w", err))
 	}
 	return n, err
 }

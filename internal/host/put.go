@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
@@ -38,7 +37,7 @@ func OpenFile(name string) (*File, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
+		err = say.Errorf("%s is not a regular file", "%s 不是普通文件", name)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -82,7 +81,7 @@ func Put(ctx context.Context, h Host, src Source, dst, want string, progress fun
 		return err
 	}
 	if _, err := h.Run(ctx, Change("mv", "-T", p.part, p.dst)); err != nil {
-		return fmt.Errorf("put %s: %w", dst, err)
+		return say.Errorf("put %s: %w", "传送 %s：%w", dst, err)
 	}
 	return nil
 }
@@ -119,7 +118,7 @@ func (p *put) resumeAt(ctx context.Context) (int64, error) {
 		}
 		p.sent.Reset()
 		if _, err := io.Copy(p.sent, io.NewSectionReader(p.src, 0, st.Size)); err != nil {
-			return 0, fmt.Errorf("read the source of %s: %w", p.dst, err)
+			return 0, say.Errorf("read the source of %s: %w", "读取 %s 的来源：%w", p.dst, err)
 		}
 		if hex.EncodeToString(p.sent.Sum(nil)) == have {
 			return st.Size, nil
@@ -153,7 +152,7 @@ func (p *put) send(ctx context.Context, at int64) error {
 		Timeout: -1, // as long as bytes move
 	})
 	if err != nil {
-		return fmt.Errorf("put %s: %w", p.dst, err)
+		return say.Errorf("put %s: %w", "传送 %s：%w", p.dst, err)
 	}
 	return nil
 }
@@ -220,7 +219,7 @@ func PutAll(ctx context.Context, set Set, nodes []string, src, dst, want string,
 	defer f.Close()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, f.Size())); err != nil {
-		return fmt.Errorf("read %s: %w", src, err)
+		return say.Errorf("read %s: %w", "读取 %s：%w", src, err)
 	}
 	if have := hex.EncodeToString(sum.Sum(nil)); have != strings.ToLower(want) {
 		return wrongSource(src, have, want)
@@ -230,7 +229,7 @@ func PutAll(ctx context.Context, set Set, nodes []string, src, dst, want string,
 	for i, node := range nodes {
 		h, ok := set[node]
 		if !ok {
-			errs[i] = fmt.Errorf("no machine is known for node %q", node)
+			errs[i] = say.Errorf("no machine is known for node %q", "节点 %q 没有对应的主机", node)
 			continue
 		}
 		all.Go(func() {

@@ -1,9 +1,9 @@
 package host
 
 import (
-	"errors"
-	"fmt"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Quote makes one line of argv that a POSIX shell splits into exactly argv again.
@@ -35,11 +35,11 @@ func unsafeRune(r rune) bool {
 // checkArgv refuses what no system call could pass on.
 func checkArgv(argv []string) error {
 	if len(argv) == 0 || argv[0] == "" {
-		return errors.New("a command needs a program")
+		return say.Errorf("a command needs a program", "命令缺少程序名")
 	}
 	for _, w := range argv {
 		if strings.ContainsRune(w, 0) {
-			return fmt.Errorf("argument %q holds a zero byte", w)
+			return say.Errorf("argument %q holds a zero byte", "参数 %q 含有零字节", w)
 		}
 	}
 	return nil

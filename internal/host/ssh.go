@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // SSHConfig says how to reach one machine over ssh. NewSSH fills what is
@@ -69,7 +71,7 @@ func NewSSH(cfg SSHConfig) *SSH { return &SSH{Config: cfg.withDefaults()} }
 var _ Host = (*SSH)(nil)
 
 // errClosed is what a closed host answers.
-var errClosed = errors.New("the host is closed")
+var errClosed = say.Errorf("the host is closed", "主机连接已关闭")
 
 // Name returns the node's name.
 func (s *SSH) Name() string { return s.Config.Node }
@@ -253,7 +255,7 @@ func newLink(client *ssh.Client, cfg SSHConfig, jump *SSH) *link {
 	go func() {
 		err := client.Wait()
 		if err == nil {
-			err = errors.New("connection closed")
+			err = say.Errorf("connection closed", "连接已关闭")
 		}
 		l.close(err)
 	}()

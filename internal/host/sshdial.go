@@ -18,7 +18,7 @@ import (
 // dialLink connects and logs in.
 func dialLink(ctx context.Context, cfg SSHConfig) (*link, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.DialTimeout,
-		fmt.Errorf("no connection within %s: %w", cfg.DialTimeout, context.DeadlineExceeded))
+		say.Errorf("no connection within %s: %w", "%s 内未建立连接：%w", cfg.DialTimeout, context.DeadlineExceeded))
 	defer cancel()
 	way, err := resolve(cfg)
 	if err != nil {
@@ -68,7 +68,7 @@ func connect(ctx context.Context, cfg SSHConfig, way route) (net.Conn, *SSH, err
 	raw, err := jump.Dial(ctx, "tcp", way.addr())
 	if err != nil {
 		_ = jump.Close()
-		return nil, nil, fmt.Errorf("through %s: %w", over.Host, err)
+		return nil, nil, say.Errorf("through %s: %w", "经由 %s：%w", over.Host, err)
 	}
 	return raw, jump, nil
 }
@@ -128,7 +128,7 @@ func forward(network, addr string) (kind string, payload []byte, err error) {
 		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil {
-			return "", nil, fmt.Errorf("port %q of %s: %w", port, addr, err)
+			return "", nil, say.Errorf("port %q of %s: %w", "%[2]s 的端口 %[1]q：%[3]w", port, addr, err)
 		}
 		return "direct-tcpip", ssh.Marshal(struct {
 			Host   string
@@ -137,7 +137,7 @@ func forward(network, addr string) (kind string, payload []byte, err error) {
 			From   uint32
 		}{name, uint32(n), "127.0.0.1", 0}), nil
 	}
-	return "", nil, fmt.Errorf("cannot dial %q: only tcp and unix", network)
+	return "", nil, say.Errorf("cannot dial %q: only tcp and unix", "无法连接 %q：只支持 tcp 和 unix", network)
 }
 
 // dialRefused tells whether the machine could not connect or its ssh server may not.

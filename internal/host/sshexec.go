@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // EndableScript runs argv under `sh -c` after it has told its process id.
@@ -164,7 +166,7 @@ func (c *channel) command(cmd Cmd, grace time.Duration) (int, error) {
 	whole := c.out.collect(c.ch, c.ch.Stderr())
 	code, ok := <-c.status
 	if !ok {
-		return 0, c.lost(errors.New("the channel was closed without an exit status"))
+		return 0, c.lost(say.Errorf("the channel was closed without an exit status", "通道已关闭，未给出退出状态"))
 	}
 	c.out.await(whole, grace)
 	_ = c.ch.Close() // lets a feed end that nobody reads

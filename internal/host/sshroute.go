@@ -2,7 +2,6 @@ package host
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -63,13 +62,13 @@ func resolve(cfg SSHConfig) (route, error) {
 	if r.port == 0 {
 		text := first(get("Port"), "22")
 		if r.port, err = strconv.Atoi(text); err != nil {
-			return route{}, fmt.Errorf("ssh_config: port %q of %s: %w", text, cfg.Host, err)
+			return route{}, say.Errorf("ssh_config: port %q of %s: %w", "ssh_config：%[2]s 的端口 %[1]q：%[3]w", text, cfg.Host, err)
 		}
 	}
 	if r.user = first(cfg.User, get("User")); r.user == "" {
 		u, err := user.Current()
 		if err != nil {
-			return route{}, fmt.Errorf("no user is named for %s: %w", cfg.Host, err)
+			return route{}, say.Errorf("no user is named for %s: %w", "未指定 %s 的用户：%w", cfg.Host, err)
 		}
 		r.user = u.Username
 	}
@@ -103,11 +102,11 @@ func jump(cfg SSHConfig, list string) (*SSHConfig, error) {
 	if name, port, err := net.SplitHostPort(last); err == nil {
 		j.Host = name
 		if j.Port, err = strconv.Atoi(port); err != nil {
-			return nil, fmt.Errorf("ProxyJump %q: %w", list, err)
+			return nil, say.Errorf("ProxyJump %q: %w", "ProxyJump %q：%w", list, err)
 		}
 	}
 	if j.Host == cfg.Host {
-		return nil, fmt.Errorf("ProxyJump %q of %s leads back to itself", list, cfg.Host)
+		return nil, say.Errorf("ProxyJump %q of %s leads back to itself", "%[2]s 的 ProxyJump %[1]q 绕回了自身", list, cfg.Host)
 	}
 	return &j, nil
 }

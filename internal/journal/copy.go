@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"time"
@@ -154,6 +153,6 @@ func copyProblem(node string, err error) error {
 		Place: node,
 		Text:  say.F("the copy of the journal cannot be stored there, so nothing is changed there", "无法在该节点保存日志副本，因此不在该节点做任何修改"),
 		Next:  say.F("check the connection and the free room of %s, then: shiplift resume", "检查 %s 的连接和剩余空间，然后执行：shiplift resume", node),
-		Err:   fmt.Errorf("copy of the journal: %w", err),
+		Err:   say.Errorf("copy of the journal: %w", "日志副本：%w", err),
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Fenced wraps h so that a command that may change the machine runs only while
@@ -36,7 +36,7 @@ func (f *fenced) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 		return res, err
 	}
 	if ee.Code == fenceStatus && bytes.Contains(ee.Stderr, []byte(fenceMark)) {
-		return res, fmt.Errorf("%s: %w (fence %d)", f.Name(), host.ErrFenced, f.fence)
+		return res, say.Errorf("%s: %w (fence %d)", "%s：%w（隔离号 %d）", f.Name(), host.ErrFenced, f.fence)
 	}
 	bare := *ee
 	bare.Argv = argv // the person asked for the command, not for the fence around it

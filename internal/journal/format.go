@@ -55,7 +55,7 @@ func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 // UnmarshalText reads 64 hexadecimal digits.
 func (h *Hash) UnmarshalText(b []byte) error {
 	if len(b) != 2*len(h) {
-		return fmt.Errorf("%q is not a hash of %d digits", b, 2*len(h))
+		return say.Errorf("%q is not a hash of %d digits", "%q 不是 %d 位的散列值", b, 2*len(h))
 	}
 	_, err := hex.Decode(h[:], b)
 	return err
@@ -174,7 +174,7 @@ func Parse(name string, data []byte) (Log, error) {
 func Read(r io.Reader, name string) (Log, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
-		return Log{}, fmt.Errorf("read journal %s: %w", name, err)
+		return Log{}, say.Errorf("read journal %s: %w", "读取日志 %s：%w", name, err)
 	}
 	return Parse(name, data)
 }
@@ -271,11 +271,11 @@ func appendLine(dst []byte, prev Hash, r *Record) ([]byte, Hash, error) {
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false) // a person reads "<", not "\u003c"
 	if err := enc.Encode(r); err != nil {
-		return dst, prev, fmt.Errorf("encode record %d (%s): %w", r.Seq, r.Kind, err)
+		return dst, prev, say.Errorf("encode record %d (%s): %w", "生成记录 %d（%s）：%w", r.Seq, r.Kind, err)
 	}
 	body := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	if len(body) > MaxRecord {
-		return dst, prev, fmt.Errorf("record %d (%s) has %d bytes, more than %d", r.Seq, r.Kind, len(body), MaxRecord)
+		return dst, prev, say.Errorf("record %d (%s) has %d bytes, more than %d", "记录 %d（%s）有 %d 字节，超过 %d", r.Seq, r.Kind, len(body), MaxRecord)
 	}
 	sum := chain(prev, body)
 	digits := fmt.Appendf(nil, "%08x", len(body))

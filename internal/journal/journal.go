@@ -24,7 +24,7 @@ import (
 )
 
 // ErrClosed is returned by Append after Close, and after a write or sync that failed.
-var ErrClosed = errors.New("the journal is closed")
+var ErrClosed = say.Errorf("the journal is closed", "日志已关闭")
 
 // File is where a journal lies. Write appends. *os.File opened for appending
 // is one, *Memory is another.
@@ -187,7 +187,7 @@ func (j *Journal) Bytes(from int64) ([]byte, error) {
 	}
 	b := make([]byte, j.size()-from)
 	if _, err := j.f.ReadAt(b, from); err != nil && !(errors.Is(err, io.EOF) && len(b) == 0) {
-		return nil, fmt.Errorf("read journal %s: %w", j.name, err)
+		return nil, say.Errorf("read journal %s: %w", "读取日志 %s：%w", j.name, err)
 	}
 	return b, nil
 }

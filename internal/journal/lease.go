@@ -22,11 +22,11 @@ import (
 
 // ErrLost is the cause of a context whose lease ended: it could not be renewed
 // in time, or another operator has taken a node over.
-var ErrLost = errors.New("the lease is lost")
+var ErrLost = say.Errorf("the lease is lost", "租约已丢失")
 
 // ErrNoAnswer says that no node could be asked for its lease: whether somebody
 // works on the cluster is not known.
-var ErrNoAnswer = errors.New("no node answers")
+var ErrNoAnswer = say.Errorf("no node answers", "没有节点应答")
 
 // DefaultTTL is how long a lease outlives its last renewal.
 const DefaultTTL = 15 * time.Second
@@ -211,7 +211,7 @@ func (l *Lease) acquire(ctx context.Context, nodes []string) error {
 }
 
 // errMoved says that a lease changed hands and is free again.
-var errMoved = errors.New("the lease changes hands all the time")
+var errMoved = say.Errorf("the lease changes hands all the time", "租约不断易手")
 
 // look reads the leases of nodes; those that do not answer are left out.
 func (l *Lease) look(ctx context.Context, nodes []string) (map[string]grant, error) {
@@ -480,7 +480,7 @@ func (l *Lease) unlessGone(ctx context.Context, node string, err error) error {
 func (l *Lease) Join(ctx context.Context, node string) error {
 	st := l.nodes[node]
 	if st == nil {
-		return fmt.Errorf("%s is not a node of the cluster", node)
+		return say.Errorf("%s is not a node of the cluster", "%s 不是集群的节点", node)
 	}
 	if st.has() {
 		return nil
@@ -495,7 +495,7 @@ func (l *Lease) Join(ctx context.Context, node string) error {
 	g, ok := seen[node]
 	if !ok {
 		_, err := l.read(ctx, node) // for the reason why it does not answer
-		return cmp.Or(err, error(&host.UnreachableError{Node: node, Addr: node, Err: errors.New("it does not answer")}))
+		return cmp.Or(err, error(&host.UnreachableError{Node: node, Addr: node, Err: say.Errorf("it does not answer", "没有应答")}))
 	}
 	if err := l.outlive(ctx, seen); err != nil {
 		return err
@@ -509,7 +509,7 @@ func (l *Lease) Join(ctx context.Context, node string) error {
 		}
 	}
 	if !st.has() {
-		return &host.UnreachableError{Node: node, Addr: node, Err: errors.New("it stopped answering while the lease was taken")}
+		return &host.UnreachableError{Node: node, Addr: node, Err: say.Errorf("it stopped answering while the lease was taken", "获取租约时停止应答")}
 	}
 	return nil
 }
@@ -539,7 +539,7 @@ func (l *Lease) release(ctx context.Context) error {
 			next.Held = false
 			code, now, err := l.cas(ctx, n, was, next, 0)
 			if err != nil {
-				return fmt.Errorf("release the lease on %s: %w", n, err)
+				return say.Errorf("release the lease on %s: %w", "释放 %s 上的租约：%w", n, err)
 			}
 			if code == leaseOther && now.Held && l.isOurs(now) {
 				was = now // a renewal whose answer was lost

@@ -2,12 +2,13 @@ package journal
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Self is the process that asks for a lease, and how it tells whether another
@@ -25,7 +26,7 @@ type Self struct {
 func Myself(user, tool string) (Self, error) {
 	name, err := os.Hostname()
 	if err != nil {
-		return Self{}, fmt.Errorf("host name of the control machine: %w", err)
+		return Self{}, say.Errorf("host name of the control machine: %w", "控制机的主机名：%w", err)
 	}
 	pid := os.Getpid()
 	start, _ := startTime(pid) // 0 where there is no /proc: then only the number counts
@@ -67,7 +68,7 @@ func alive(pid int, start uint64) bool {
 	return err != nil || start == 0 || now == start
 }
 
-var errZombie = errors.New("the process has ended")
+var errZombie = say.Errorf("the process has ended", "进程已结束")
 
 // startTime reads field 22 of /proc/PID/stat: clock ticks between boot and the
 // start of the process (proc(5)). A zombie no longer works, so it counts as gone.
@@ -83,7 +84,7 @@ func startTime(pid int) (uint64, error) {
 	}
 	fields := strings.Fields(rest)
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+		return 0, say.Errorf("/proc/%d/stat has %d fields", "/proc/%d/stat 有 %d 个字段", pid, len(fields))
 	}
 	if fields[0] == "Z" || fields[0] == "X" {
 		return 0, errZombie

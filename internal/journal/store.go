@@ -3,7 +3,6 @@ package journal
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -41,13 +40,13 @@ func DefaultDir(getenv func(string) string) (string, error) {
 func NewRunID(now time.Time, chance io.Reader, after string) (string, error) {
 	var b [2]byte
 	if _, err := io.ReadFull(chance, b[:]); err != nil {
-		return "", fmt.Errorf("make a run id: %w", err)
+		return "", say.Errorf("make a run id: %w", "生成运行标识：%w", err)
 	}
 	stamp := now.UTC().Format(runLayout)
 	if len(after) >= len(runLayout) && after[:len(runLayout)] >= stamp {
 		last, err := time.Parse(runLayout, after[:len(runLayout)])
 		if err != nil {
-			return "", fmt.Errorf("%q is not a run id: %w", after, err)
+			return "", say.Errorf("%q is not a run id: %w", "%q 不是运行标识：%w", after, err)
 		}
 		stamp = last.Add(time.Second).Format(runLayout)
 	}

@@ -93,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Meter, error) {
 	}
 	m := &Meter{cfg: cfg, conn: conn, ledger: NewLedger(cfg.Writers)}
 	if err := m.makeTable(ctx); err != nil {
-		return nil, fmt.Errorf("meter: %w", err)
+		return nil, say.Errorf("meter: %w", "写入探测：%w", err)
 	}
 	m.line = newTimeline(time.Now(), cfg.GapOver)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends by Stop, which also cleans up
@@ -105,7 +105,7 @@ func Start(ctx context.Context, cfg Config) (*Meter, error) {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ReadTimeout)
 		defer cancel()
 		_, stopErr := m.Stop(stop)
-		return nil, fmt.Errorf("meter: %w", errors.Join(err, stopErr))
+		return nil, say.Errorf("meter: %w", "写入探测：%w", errors.Join(err, stopErr))
 	}
 	return m, nil
 }
@@ -157,7 +157,7 @@ func connConfig(dsn, passwordFile string) (*pgx.ConnConfig, error) {
 	if passwordFile != "" && c.Password == "" {
 		b, err := os.ReadFile(passwordFile)
 		if err != nil {
-			return nil, fmt.Errorf("meter: read the password: %w", err)
+			return nil, say.Errorf("meter: read the password: %w", "写入探测：读取口令：%w", err)
 		}
 		c.Password = strings.TrimRight(string(b), "\r\n")
 	}
@@ -186,7 +186,7 @@ func (m *Meter) table() string { return pgx.Identifier(strings.Split(m.cfg.Table
 func (m *Meter) makeTable(ctx context.Context) error {
 	c, err := pgx.ConnectConfig(ctx, m.writable())
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return say.Errorf("connect: %w", "连接：%w", err)
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	var comment *string
@@ -194,7 +194,7 @@ func (m *Meter) makeTable(ctx context.Context) error {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 	case err != nil:
-		return fmt.Errorf("look for table %s: %w", m.cfg.Table, err)
+		return say.Errorf("look for table %s: %w", "查找表 %s：%w", m.cfg.Table, err)
 	case comment == nil || *comment != tableMark:
 		return &say.Problem{
 			Place: m.cfg.Table,
@@ -206,7 +206,7 @@ func (m *Meter) makeTable(ctx context.Context) error {
 		CREATE TABLE %[1]s (client int4 NOT NULL, seq int8 NOT NULL, sent timestamptz NOT NULL);
 		COMMENT ON TABLE %[1]s IS '%[2]s'; COMMIT`, m.table(), tableMark))
 	if err != nil {
-		return fmt.Errorf("make table %s: %w", m.cfg.Table, err)
+		return say.Errorf("make table %s: %w", "创建表 %s：%w", m.cfg.Table, err)
 	}
 	return nil
 }

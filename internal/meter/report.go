@@ -3,8 +3,6 @@ package meter
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -138,7 +136,7 @@ func (m *Meter) readNode(ctx context.Context, name, lsn string) NodeVerdict {
 			return err
 		}
 		if !there {
-			return errors.New("not replayed yet")
+			return say.Errorf("not replayed yet", "尚未重演")
 		}
 		stored, err := m.rows(ctx, c)
 		if err == nil {
@@ -186,7 +184,7 @@ func (m *Meter) retry(ctx context.Context, what say.Text, do func(context.Contex
 		return wait.Look{Says: say.Same(err.Error())}, nil
 	})
 	if err != nil {
-		return fmt.Errorf("meter, table %s: %w", cmp.Or(m.cfg.Table, DefaultTable), err)
+		return say.Errorf("meter, table %s: %w", "写入探测，表 %s：%w", cmp.Or(m.cfg.Table, DefaultTable), err)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -52,7 +51,7 @@ func Save(path string, p *Plan) error {
 func Encode(p *Plan) ([]byte, error) {
 	raw, err := marshal(p)
 	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
+		return nil, say.Errorf("encode the plan: %w", "生成计划：%w", err)
 	}
 	parts, err := partsOf(p)
 	if err != nil {
@@ -60,11 +59,11 @@ func Encode(p *Plan) ([]byte, error) {
 	}
 	whole, err := marshal(file{Plan: raw, Parts: parts, Digest: sum(raw)})
 	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
+		return nil, say.Errorf("encode the plan: %w", "生成计划：%w", err)
 	}
 	var out bytes.Buffer
 	if err := json.Indent(&out, whole, "", "  "); err != nil {
-		return nil, fmt.Errorf("indent the plan: %w", err)
+		return nil, say.Errorf("indent the plan: %w", "排版计划：%w", err)
 	}
 	out.WriteByte('\n')
 	return out.Bytes(), nil
@@ -101,7 +100,7 @@ func partsOf(p *Plan) ([]part, error) {
 	for _, n := range named {
 		b, err := marshal(n.value)
 		if err != nil {
-			return nil, fmt.Errorf("encode the plan's %s: %w", n.name, err)
+			return nil, say.Errorf("encode the plan's %s: %w", "生成计划的 %s：%w", n.name, err)
 		}
 		out = append(out, part{Name: n.name, Digest: sum(b)})
 	}
@@ -133,7 +132,7 @@ func read(path string) ([]byte, error) {
 		data, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 	}
 	if err == nil && len(data) > maxFile {
-		err = errors.New("larger than 64 MiB")
+		err = say.Errorf("larger than 64 MiB", "超过 64 MiB")
 	}
 	if err != nil {
 		return nil, &say.Problem{Place: path, Text: say.F("cannot read the plan", "无法读取计划文件"), Err: err, Next: say.Same("ls -l " + path)}
@@ -160,7 +159,7 @@ func Decode(path string, data []byte) (*Plan, error) {
 	}
 	canonical, err := marshal(&p)
 	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
+		return nil, say.Errorf("encode the plan: %w", "生成计划：%w", err)
 	}
 	parts, err := partsOf(&p)
 	if err != nil {
@@ -182,7 +181,7 @@ func strict(data []byte, into any) error {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something stands behind the plan")
+		return say.Errorf("something stands behind the plan", "计划之后还有其他内容")
 	}
 	return nil
 }

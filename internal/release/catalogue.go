@@ -141,7 +141,7 @@ type Scalar[T Version | Range] struct{ Value T }
 func (s *Scalar[T]) UnmarshalYAML(node ast.Node) error {
 	tok := node.GetToken()
 	if _, ok := node.(ast.ScalarNode); !ok {
-		return fmt.Errorf("[%d:%d] a version was expected", tok.Position.Line, tok.Position.Column)
+		return say.Errorf("[%d:%d] a version was expected", "[%d:%d] 应为版本号", tok.Position.Line, tok.Position.Column)
 	}
 	var err error
 	switch v := any(&s.Value).(type) {
@@ -157,7 +157,7 @@ func (s *Scalar[T]) UnmarshalYAML(node ast.Node) error {
 }
 
 // ErrNoCatalogue means that a product has no catalogue.
-var ErrNoCatalogue = errors.New("no catalogue")
+var ErrNoCatalogue = say.Errorf("no catalogue", "没有目录")
 
 // Load returns the embedded catalogue of a product.
 func Load(product string) (*Catalogue, error) {
@@ -187,27 +187,27 @@ func Read(name string, b []byte) (*Catalogue, error) {
 
 func (c *Catalogue) valid() error {
 	if c.Product == "" {
-		return errors.New("product is missing")
+		return say.Errorf("product is missing", "缺少 product")
 	}
 	for i, b := range c.Bad {
 		if b.Use.Value.IsZero() || b.Why.EN == "" || b.Why.ZH == "" {
-			return fmt.Errorf("known_bad %d: use and why in both languages are needed", i+1)
+			return say.Errorf("known_bad %d: use and why in both languages are needed", "known_bad %d：须有 use 及两种语言的 why", i+1)
 		}
 		if b.Releases.Value.Holds(b.Use.Value) {
-			return fmt.Errorf("known_bad %d: %s is itself in %s", i+1, b.Use.Value, b.Releases.Value)
+			return say.Errorf("known_bad %d: %s is itself in %s", "known_bad %d：%s 本身在 %s 之内", i+1, b.Use.Value, b.Releases.Value)
 		}
 	}
 	for _, e := range c.Epochs {
 		if e.ID == "" || e.First.Value.IsZero() || e.Changes.EN == "" || e.Changes.ZH == "" {
-			return fmt.Errorf("epoch %q: id, first and changes in both languages are needed", e.ID)
+			return say.Errorf("epoch %q: id, first and changes in both languages are needed", "epoch %q：须有 id、first 及两种语言的 changes", e.ID)
 		}
 		if !slices.Contains([]string{"free", "copy", "never"}, e.Return) {
-			return fmt.Errorf("epoch %s: return must be free, copy or never", e.ID)
+			return say.Errorf("epoch %s: return must be free, copy or never", "epoch %s：return 须为 free、copy 或 never", e.ID)
 		}
 	}
 	for i, r := range c.Refusals {
 		if r.Why.EN == "" || r.Why.ZH == "" {
-			return fmt.Errorf("refusal %d (%s): why in both languages is needed", i+1, r.Rule)
+			return say.Errorf("refusal %d (%s): why in both languages is needed", "refusal %d（%s）：须有两种语言的 why", i+1, r.Rule)
 		}
 	}
 	return nil

@@ -5,9 +5,10 @@ package release
 
 import (
 	"cmp"
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // maxParts bounds a version: no product here has more than five numbers.
@@ -36,11 +37,11 @@ func Parse(s string) (Version, error) {
 	for {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		if digits == 0 {
-			return Version{}, fmt.Errorf("%q is not a version: a number was expected at %q", s, rest)
+			return Version{}, say.Errorf("%q is not a version: a number was expected at %q", "%q 不是版本号：%q 处应为数字", s, rest)
 		}
 		n, err := strconv.Atoi(rest[:digits])
 		if err != nil || v.n == maxParts {
-			return Version{}, fmt.Errorf("%q is not a version: too long", s)
+			return Version{}, say.Errorf("%q is not a version: too long", "%q 不是版本号：过长", s)
 		}
 		v.parts[v.n] = n
 		v.n++
@@ -55,7 +56,7 @@ func Parse(s string) (Version, error) {
 	}
 	v.build = strings.TrimLeft(rest, "-+ ")
 	if v.build == "" || strings.ContainsAny(v.build, "\n\r\t") {
-		return Version{}, fmt.Errorf("%q is not a version: nothing readable behind the numbers", s)
+		return Version{}, say.Errorf("%q is not a version: nothing readable behind the numbers", "%q 不是版本号：数字之后的内容无法识别", s)
 	}
 	return v, nil
 }
@@ -186,7 +187,7 @@ func ParseRange(s string) (Range, error) {
 		}
 		v, err := Parse(word)
 		if err != nil {
-			return Range{}, fmt.Errorf("range %q: %w", s, err)
+			return Range{}, say.Errorf("range %q: %w", "范围 %q：%w", s, err)
 		}
 		r.terms = append(r.terms, term{op, v})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/check"
@@ -49,7 +48,7 @@ func (r *Runner) carryOut(ctx context.Context, o Order, ask func(event) error) {
 	case Do:
 		w.do(ctx, action)
 	case Cross, Waive:
-		w.end(nil, fmt.Errorf("%s is no deed for a host", o.Deed))
+		w.end(nil, say.Errorf("%s is no deed for a host", "%s 不是对主机的操作", o.Deed))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -61,7 +60,7 @@ type event struct {
 func Start(ctx context.Context, log Log, id string, p *plan.Plan, findings []check.Finding, now time.Time) (*Trail, error) {
 	body, err := json.Marshal(p)
 	if err != nil {
-		return nil, fmt.Errorf("encode the plan: %w", err)
+		return nil, say.Errorf("encode the plan: %w", "生成计划：%w", err)
 	}
 	if err := log.Append(ctx, journal.Record{Kind: journal.Begin, Time: now, Run: id, Plan: body, Findings: findings}); err != nil {
 		return nil, err
@@ -110,7 +109,7 @@ func (r *Runner) Work(ctx context.Context, who journal.Who, fence int64) (Outcom
 
 func (r *Runner) open(ctx context.Context, who journal.Who, fence int64) error {
 	if r.Trail.Final != "" {
-		return fmt.Errorf("run %s is over: %s", r.Trail.Run, r.Trail.Final)
+		return say.Errorf("run %s is over: %s", "运行 %s 已结束：%s", r.Trail.Run, r.Trail.Final)
 	}
 	records := []journal.Record{{Kind: journal.Open, Who: &who, Verb: r.Options.Verb, Fence: fence}}
 	if r.Options.Verb == "rollback" && !r.Trail.Back {
@@ -136,7 +135,7 @@ func (r *Runner) append(ctx context.Context, records ...journal.Record) error {
 	}
 	// A record of what has happened is written even while the process is being cancelled.
 	if err := r.Log.Append(context.WithoutCancel(ctx), records...); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
+		return say.Errorf("write the journal: %w", "写入日志：%w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,9 +196,9 @@ func (r *Runner) follow(ctx, work context.Context, orders []Order, workers *sync
 }
 
 var (
-	errLeaving = errors.New("the run is left")
+	errLeaving = say.Errorf("the run is left", "运行已中止")
 	// ErrCancelled is the cause of contexts that a second Ctrl-C ended.
-	ErrCancelled = errors.New("cancelled by the operator")
+	ErrCancelled = say.Errorf("cancelled by the operator", "操作员已取消")
 )
 
 func (r *Runner) begin(o Order) {

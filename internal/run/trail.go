@@ -2,7 +2,6 @@ package run
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -67,11 +66,11 @@ func (t *Trail) Step(id string) *StepTrail {
 // Read folds records. The first one must be Begin.
 func Read(records []journal.Record) (*Trail, error) {
 	if len(records) == 0 || records[0].Kind != journal.Begin {
-		return nil, fmt.Errorf("the journal does not start with a %q record", journal.Begin)
+		return nil, say.Errorf("the journal does not start with a %q record", "日志的开头不是 %q 记录", journal.Begin)
 	}
 	var p plan.Plan
 	if err := json.Unmarshal(records[0].Plan, &p); err != nil {
-		return nil, fmt.Errorf("read the plan in the journal: %w", err)
+		return nil, say.Errorf("read the plan in the journal: %w", "读取日志中的计划：%w", err)
 	}
 	return Fold(&p, records)
 }
@@ -81,7 +80,7 @@ func Fold(p *plan.Plan, records []journal.Record) (*Trail, error) {
 	t := newTrail(records[0].Run, p, records[0].Time)
 	for i := range records {
 		if err := t.add(&records[i]); err != nil {
-			return nil, fmt.Errorf("record %d: %w", records[i].Seq, err)
+			return nil, say.Errorf("record %d: %w", "记录 %d：%w", records[i].Seq, err)
 		}
 	}
 	return t, nil
@@ -123,7 +122,7 @@ func (t *Trail) add(r *journal.Record) error {
 	}
 	s := t.Step(r.Step)
 	if s == nil {
-		return fmt.Errorf("%s of step %q, which the plan does not have", r.Kind, r.Step)
+		return say.Errorf("%s of step %q, which the plan does not have", "步骤 %[2]q 的 %[1]s，但计划中没有该步骤", r.Kind, r.Step)
 	}
 	return s.add(r)
 }
@@ -168,7 +167,7 @@ func (s *StepTrail) add(r *journal.Record) error {
 			s.Status, s.OwedBy = Owing, r.Node
 		}
 	default:
-		return fmt.Errorf("unknown kind %q", r.Kind)
+		return say.Errorf("unknown kind %q", "未知的类型 %q", r.Kind)
 	}
 	return nil
 }

@@ -101,10 +101,59 @@ func (p *Problem) Say() Text {
 	return t
 }
 
-// Of tells any error: in both languages when it can, as it is when not.
+// told is an error whose sentence was written in both languages.
+type told struct {
+	err  error
+	zh   string
+	args []any
+}
+
+func (t *told) Error() string { return t.err.Error() }
+
+// Unwrap returns the English error, whose own chain goes on with the causes.
+func (t *told) Unwrap() error { return t.err }
+
+// Say tells the causes among the arguments in the same language.
+func (t *told) Say() Text {
+	args := make([]any, len(t.args))
+	for i, a := range t.args {
+		if err, ok := a.(error); ok {
+			a = Of(err).In(Chinese)
+		}
+		args[i] = a
+	}
+	return Text{EN: t.Error(), ZH: F("", strings.ReplaceAll(t.zh, "%w", "%v"), args...).ZH}
+}
+
+// Errorf is fmt.Errorf in both languages, with the same arguments; %w wraps in
+// both. Another order in the translation uses indexed verbs (%[2]s).
+func Errorf(en, zh string, args ...any) error {
+	return &told{err: fmt.Errorf(en, args...), zh: zh, args: args} //nolint:err113 // it is what callers write down
+}
+
+// Of tells any error: in both languages when it can, as it is when not. What
+// stands around a cause, such as the name of a node, stays as it is.
 func Of(err error) Text {
-	if s, ok := err.(Sayer); ok { //nolint:errorlint // only the outermost error knows the whole sentence
+	if s, ok := err.(Sayer); ok { //nolint:errorlint // the outermost error knows the whole sentence
 		return s.Say()
 	}
-	return Same(err.Error())
+	t := Same(err.Error())
+	for _, cause := range causes(err) {
+		if c := Of(cause); c.In(Chinese) != c.EN {
+			t.ZH = strings.Replace(t.ZH, cause.Error(), c.In(Chinese), 1)
+		}
+	}
+	return t
+}
+
+func causes(err error) []error {
+	switch e := err.(type) { //nolint:errorlint // one link of the chain at a time
+	case interface{ Unwrap() error }:
+		if cause := e.Unwrap(); cause != nil {
+			return []error{cause}
+		}
+	case interface{ Unwrap() []error }:
+		return e.Unwrap()
+	}
+	return nil
 }

@@ -97,7 +97,7 @@ func ended(ctx context.Context, err error) error {
 // report, if not nil, is called when what is seen changes.
 func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look func(context.Context) (Look, error)) error {
 	if s.Deadline <= 0 {
-		return fmt.Errorf("wait for %q has no deadline", s.What.EN)
+		return say.Errorf("wait for %q has no deadline", "对 %q 的等待没有期限", s.What.EN)
 	}
 	every := s.Every
 	if every <= 0 {

@@ -2,7 +2,6 @@ package damengini
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -54,7 +53,7 @@ var known = []string{"dm.ini", "dmmal.ini", "dmarch.ini", "dmwatcher.ini", "dmmo
 func (im *importer) readAll(dir fs.FS) error {
 	entries, err := fs.ReadDir(dir, ".")
 	if err != nil {
-		return fmt.Errorf("read the directory of the configuration files: %w", err)
+		return say.Errorf("read the directory of the configuration files: %w", "读取配置文件目录：%w", err)
 	}
 	if err := im.readNode(dir, ".", "db1"); err != nil {
 		return err
@@ -78,7 +77,7 @@ func (im *importer) readNode(dir fs.FS, at, name string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", p, err)
+			return say.Errorf("read %s: %w", "读取 %s：%w", p, err)
 		}
 		f, err := Parse(p, text)
 		if err != nil {

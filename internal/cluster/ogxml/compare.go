@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Difference is one way in which the deployment is not the one of the
@@ -111,7 +113,7 @@ func ParseView(out string) (*Deployment, error) {
 	}
 	d.Nodes = slices.DeleteFunc(d.Nodes, func(n Node) bool { return n.Name == "" })
 	if len(d.Nodes) == 0 {
-		return nil, fmt.Errorf("gs_om -t view told no node: %.120q", out)
+		return nil, say.Errorf("gs_om -t view told no node: %.120q", "gs_om -t view 未给出节点：%.120q", out)
 	}
 	return d, nil
 }

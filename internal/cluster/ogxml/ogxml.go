@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -99,7 +98,7 @@ func onlyUTF8(label string, in io.Reader) (io.Reader, error) {
 	if strings.EqualFold(label, "utf8") {
 		return in, nil
 	}
-	return nil, fmt.Errorf("the encoding %q is not read; write it as UTF-8", label)
+	return nil, say.Errorf("the encoding %q is not read; write it as UTF-8", "不支持编码 %q；请改用 UTF-8", label)
 }
 
 func (r *reader) read(b []byte) error {

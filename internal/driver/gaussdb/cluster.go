@@ -1,10 +1,11 @@
 package gaussdb
 
 import (
-	"errors"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // ClusterState is the answer of gs_om -t status [--detail], gs_om -t query or
@@ -48,7 +49,7 @@ func (c ClusterState) Primaries() []Instance {
 	return out
 }
 
-var errNoCluster = errors.New("not an answer of gs_om or cm_ctl about a cluster")
+var errNoCluster = say.Errorf("not an answer of gs_om or cm_ctl about a cluster", "不是 gs_om 或 cm_ctl 关于集群的输出")
 
 // ParseCluster reads the tables. Rows are taken apart by their words: header
 // columns and dashes do not line up (spec section 8.1).

@@ -1,11 +1,11 @@
 package gaussdb
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Opts is postmaster.opts: how the running, or last, server was started.
@@ -19,7 +19,7 @@ func ParseOpts(s string) (Opts, error) {
 	s = strings.TrimRight(s, " \r\n")
 	program, rest, quoted := strings.Cut(s, ` "`)
 	if !strings.HasSuffix(strings.TrimSpace(program), "/gaussdb") && strings.TrimSpace(program) != "gaussdb" {
-		return Opts{}, fmt.Errorf("not postmaster.opts: %q", clip(s))
+		return Opts{}, say.Errorf("not postmaster.opts: %q", "不是 postmaster.opts 的内容：%q", clip(s))
 	}
 	o := Opts{Program: strings.TrimSpace(program)}
 	if !quoted {
@@ -27,7 +27,7 @@ func ParseOpts(s string) (Opts, error) {
 	}
 	rest, closed := strings.CutSuffix(rest, `"`)
 	if !closed {
-		return Opts{}, fmt.Errorf("not postmaster.opts: a quote is open in %q", clip(s))
+		return Opts{}, say.Errorf("not postmaster.opts: a quote is open in %q", "不是 postmaster.opts 的内容：%q 中有未闭合的引号", clip(s))
 	}
 	o.Args = strings.Split(rest, `" "`)
 	return o, nil
@@ -80,19 +80,19 @@ type PIDFile struct {
 func ParsePIDFile(b []byte) (PIDFile, error) {
 	lines := strings.Split(string(b), "\n")
 	if len(lines) < 5 {
-		return PIDFile{}, errors.New("not postmaster.pid: five lines were expected")
+		return PIDFile{}, say.Errorf("not postmaster.pid: five lines were expected", "不是 postmaster.pid 的内容：应有五行")
 	}
 	var p PIDFile
 	var err error
 	if p.PID, err = strconv.Atoi(strings.TrimSpace(lines[0])); err != nil || p.PID <= 0 {
-		return PIDFile{}, fmt.Errorf("not postmaster.pid: line 1 is %q", clip(lines[0]))
+		return PIDFile{}, say.Errorf("not postmaster.pid: line 1 is %q", "不是 postmaster.pid 的内容：第 1 行为 %q", clip(lines[0]))
 	}
 	p.DataDir = strings.TrimSpace(lines[1])
 	if p.Started, err = strconv.ParseInt(strings.TrimSpace(lines[2]), 10, 64); err != nil {
-		return PIDFile{}, fmt.Errorf("not postmaster.pid: line 3 is %q", clip(lines[2]))
+		return PIDFile{}, say.Errorf("not postmaster.pid: line 3 is %q", "不是 postmaster.pid 的内容：第 3 行为 %q", clip(lines[2]))
 	}
 	if p.Port, err = strconv.Atoi(strings.TrimSpace(lines[3])); err != nil {
-		return PIDFile{}, fmt.Errorf("not postmaster.pid: line 4 is %q", clip(lines[3]))
+		return PIDFile{}, say.Errorf("not postmaster.pid: line 4 is %q", "不是 postmaster.pid 的内容：第 4 行为 %q", clip(lines[3]))
 	}
 	p.SocketDir = strings.TrimSpace(lines[4])
 	return p, nil
@@ -242,7 +242,7 @@ func ParsePeer(v string) (Peer, error) {
 	for _, w := range strings.Fields(v) {
 		key, val, ok := strings.Cut(w, "=")
 		if !ok {
-			return Peer{}, fmt.Errorf("replconninfo: %q is not key=value", clip(w))
+			return Peer{}, say.Errorf("replconninfo: %q is not key=value", "replconninfo：%q 不是 key=value 形式", clip(w))
 		}
 		n, _ := strconv.Atoi(val)
 		switch key {
@@ -259,7 +259,7 @@ func ParsePeer(v string) (Peer, error) {
 		}
 	}
 	if p.RemoteHost == "" || p.RemotePort == 0 {
-		return Peer{}, fmt.Errorf("replconninfo names no other instance: %q", clip(v))
+		return Peer{}, say.Errorf("replconninfo names no other instance: %q", "replconninfo 未指出其他实例：%q", clip(v))
 	}
 	return p, nil
 }
@@ -269,7 +269,7 @@ func ParsePeer(v string) (Peer, error) {
 func OldNumber(b []byte) (Kernel, error) {
 	f := strings.Fields(string(b))
 	if len(f) < 2 {
-		return 0, errors.New("[GAUSS-50222] old_upgrade_version holds no kernel number")
+		return 0, say.Errorf("[GAUSS-50222] old_upgrade_version holds no kernel number", "[GAUSS-50222] old_upgrade_version 中没有内核版本号")
 	}
 	return ParseKernel(f[1])
 }

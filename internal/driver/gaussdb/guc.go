@@ -1,9 +1,10 @@
 package gaussdb
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Setting is the value of one parameter in one instance's postgresql.conf, as
@@ -29,7 +30,7 @@ func ParseGucCheck(out string) ([]Setting, error) {
 		all = append(all, s)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("gs_guc check told no value: %q", clip(gucTrouble(out)))
+		return nil, say.Errorf("gs_guc check told no value: %q", "gs_guc check 未给出取值：%q", clip(gucTrouble(out)))
 	}
 	return all, nil
 }

@@ -1,10 +1,11 @@
 package gaussdb
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Process says what gs_ctl found of the server's process.
@@ -119,7 +120,7 @@ func ParseQuery(out string) (HA, error) {
 		h.Process = Hung
 	}
 	if h.Process == "" {
-		return HA{}, fmt.Errorf("not an answer of gs_ctl query: %q", clip(out))
+		return HA{}, say.Errorf("not an answer of gs_ctl query: %q", "不是 gs_ctl query 的输出：%q", clip(out))
 	}
 	return h, nil
 }
@@ -243,7 +244,7 @@ func ParseStatus(out string) (Status, error) {
 	case strings.Contains(out, "is not current server"), strings.Contains(out, "is not running"):
 		return Status{Process: StalePID}, nil
 	}
-	return Status{}, fmt.Errorf("not an answer of gs_ctl status: %q", clip(out))
+	return Status{}, say.Errorf("not an answer of gs_ctl status: %q", "不是 gs_ctl status 的输出：%q", clip(out))
 }
 
 // Switched is how a gs_ctl switchover says it ended. Nothing of it is proof:

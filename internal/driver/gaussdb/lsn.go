@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // LSN is a position in the log.
@@ -15,7 +17,7 @@ func ParseLSN(s string) (LSN, error) {
 	h, err1 := strconv.ParseUint(hi, 16, 32)
 	l, err2 := strconv.ParseUint(lo, 16, 32)
 	if !ok || err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("%q is not a log position such as 0/4000148", s)
+		return 0, say.Errorf("%q is not a log position such as 0/4000148", "%q 不是形如 0/4000148 的日志位置", s)
 	}
 	return LSN(h<<32 | l), nil
 }

@@ -355,7 +355,7 @@ func ReadScripts(in io.Reader) (Scripts, error) {
 	s := Scripts{files: map[string]string{}}
 	z, err := gzip.NewReader(in)
 	if err != nil {
-		return s, fmt.Errorf("not a gzip archive: %w", err)
+		return s, say.Errorf("not a gzip archive: %w", "不是 gzip 归档：%w", err)
 	}
 	t := tar.NewReader(z)
 	for {
@@ -364,14 +364,14 @@ func ReadScripts(in io.Reader) (Scripts, error) {
 			return s, nil
 		}
 		if err != nil {
-			return s, fmt.Errorf("damaged: %w", err)
+			return s, say.Errorf("damaged: %w", "已损坏：%w", err)
 		}
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
 		b, err := io.ReadAll(io.LimitReader(t, maxScript))
 		if err != nil {
-			return s, fmt.Errorf("damaged: %w", err)
+			return s, say.Errorf("damaged: %w", "已损坏：%w", err)
 		}
 		switch base := path.Base(h.Name); {
 		case base == "delete_guc" || base == "add_guc":
@@ -400,7 +400,7 @@ func gucList(file string, b []byte) ([]string, error) {
 		}
 		f := strings.Fields(line)
 		if len(f) != 2 {
-			return nil, fmt.Errorf("[GAUSS-50222] %s: %q is not a name and a kind", file, line)
+			return nil, say.Errorf("[GAUSS-50222] %s: %q is not a name and a kind", "[GAUSS-50222] %s：%q 不是名称加类型", file, line)
 		}
 		if f[1] == "datanode" {
 			out = append(out, f[0])

@@ -1,10 +1,11 @@
 package gaussdb
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // OSItem is one line of gs_checkos.
@@ -25,7 +26,7 @@ func ParseCheckOS(out string) ([]OSItem, error) {
 		}
 	}
 	if len(items) == 0 {
-		return nil, fmt.Errorf("gs_checkos told no item: %q", clip(out))
+		return nil, say.Errorf("gs_checkos told no item: %q", "gs_checkos 未给出任何检查项：%q", clip(out))
 	}
 	return items, nil
 }
@@ -52,7 +53,7 @@ func ParseSSH(out string) (SSHResult, error) {
 		}
 	}
 	if len(r.Good)+len(r.Bad) == 0 {
-		return r, fmt.Errorf("gs_ssh reached no node: %q", clip(out))
+		return r, say.Errorf("gs_ssh reached no node: %q", "gs_ssh 未到达任何节点：%q", clip(out))
 	}
 	return r, nil
 }
@@ -69,7 +70,7 @@ func ParseDF(out string) (Disk, error) {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	f := strings.Fields(lines[len(lines)-1])
 	if len(lines) < 2 || len(f) < 6 {
-		return Disk{}, fmt.Errorf("df said %q", clip(out))
+		return Disk{}, say.Errorf("df said %q", "df 的输出为 %q", clip(out))
 	}
 	var d Disk
 	var errs [3]error
@@ -78,12 +79,12 @@ func ParseDF(out string) (Disk, error) {
 	d.FreeKB, errs[2] = strconv.ParseInt(f[3], 10, 64)
 	for _, err := range errs {
 		if err != nil {
-			return Disk{}, fmt.Errorf("df said %q", clip(out))
+			return Disk{}, say.Errorf("df said %q", "df 的输出为 %q", clip(out))
 		}
 	}
 	var err error
 	if d.Percent, err = strconv.Atoi(strings.TrimSuffix(f[4], "%")); err != nil {
-		return Disk{}, fmt.Errorf("df said %q", clip(out))
+		return Disk{}, say.Errorf("df said %q", "df 的输出为 %q", clip(out))
 	}
 	d.Mount = strings.Join(f[5:], " ")
 	return d, nil

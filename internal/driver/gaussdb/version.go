@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Kernel is the kernel number times 1000, as the server counts it (92848). It
@@ -18,19 +20,19 @@ func ParseKernel(s string) (Kernel, error) {
 	if !dotted {
 		n, err := strconv.Atoi(whole)
 		if err != nil || n < 1000 || n > 9_999_999 {
-			return 0, fmt.Errorf("%q is not a kernel number such as 92.848", s)
+			return 0, say.Errorf("%q is not a kernel number such as 92.848", "%q 不是形如 92.848 的内核版本号", s)
 		}
 		return Kernel(n), nil
 	}
 	if len(frac) == 0 || len(frac) > 3 || len(whole) == 0 || len(whole) > 4 {
-		return 0, fmt.Errorf("%q is not a kernel number such as 92.848", s)
+		return 0, say.Errorf("%q is not a kernel number such as 92.848", "%q 不是形如 92.848 的内核版本号", s)
 	}
 	// The file holds number/1000: a trailing zero is lost there, 92.92 is 92920.
 	frac += strings.Repeat("0", 3-len(frac))
 	a, err1 := strconv.ParseUint(whole, 10, 16)
 	b, err2 := strconv.ParseUint(frac, 10, 16)
 	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("%q is not a kernel number such as 92.848", s)
+		return 0, say.Errorf("%q is not a kernel number such as 92.848", "%q 不是形如 92.848 的内核版本号", s)
 	}
 	return Kernel(a*1000 + b), nil
 }
@@ -67,19 +69,19 @@ func ParseSoftware(b []byte) (Software, error) {
 		lines = lines[:len(lines)-1]
 	}
 	if len(lines) < 3 {
-		return Software{}, fmt.Errorf("[GAUSS-50222] %d lines, three were expected: release, kernel number, commit", len(lines))
+		return Software{}, say.Errorf("[GAUSS-50222] %d lines, three were expected: release, kernel number, commit", "[GAUSS-50222] 共 %d 行，应为三行：版本、内核版本号、commit", len(lines))
 	}
 	s := Software{Name: lines[0], Release: threeNumbers.FindString(lines[0]), Commit: lines[2]}
 	if s.Release == "" {
-		return Software{}, fmt.Errorf("[GAUSS-50222] line 1 %q holds no release such as 5.0.3", lines[0])
+		return Software{}, say.Errorf("[GAUSS-50222] line 1 %q holds no release such as 5.0.3", "[GAUSS-50222] 第 1 行 %q 中没有形如 5.0.3 的版本", lines[0])
 	}
 	k, err := ParseKernel(lines[1])
 	if err != nil {
-		return Software{}, fmt.Errorf("[GAUSS-51628] line 2: %w", err)
+		return Software{}, say.Errorf("[GAUSS-51628] line 2: %w", "[GAUSS-51628] 第 2 行：%w", err)
 	}
 	s.Kernel = k
 	if !commitForm.MatchString(s.Commit) {
-		return Software{}, fmt.Errorf("[GAUSS-50222] line 3 %q is not a commit of eight characters", s.Commit)
+		return Software{}, say.Errorf("[GAUSS-50222] line 3 %q is not a commit of eight characters", "[GAUSS-50222] 第 3 行 %q 不是八个字符的 commit", s.Commit)
 	}
 	if len(lines) > 3 {
 		s.Build = lines[3]
@@ -121,7 +123,7 @@ func ParseBanner(out string) (Banner, error) {
 	if m := shortBanner.FindStringSubmatch(out); m != nil {
 		return Banner{Tool: m[1], Product: m[2]}, nil
 	}
-	return Banner{}, fmt.Errorf("no version in %q", clip(out))
+	return Banner{}, say.Errorf("no version in %q", "%q 中没有版本号", clip(out))
 }
 
 // MixedLibraries reports that a tool runs with the library of another release:

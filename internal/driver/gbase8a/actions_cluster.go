@@ -115,7 +115,7 @@ func (lock) Undo(ctx context.Context, t driver.Target) error {
 	}
 	var memo lockMemo
 	if err := json.Unmarshal(t.Memo, &memo); err != nil {
-		return fmt.Errorf("read the memo of the lock: %w", err)
+		return say.Errorf("read the memo of the lock: %w", "读取加锁的备忘：%w", err)
 	}
 	err = s.startWhatRan(ctx, memo)
 	if err == nil {

@@ -73,7 +73,7 @@ func (backupConfig) Do(ctx context.Context, t driver.Target) error {
 			err = host.WriteFile(ctx, h, profileCopy(file, i), text, 0o600)
 		}
 		if err != nil {
-			return fmt.Errorf("save the profile %s: %w", p, err)
+			return say.Errorf("save the profile %s: %w", "保存环境文件 %s：%w", p, err)
 		}
 	}
 	var dirs []string
@@ -91,7 +91,7 @@ func (backupConfig) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if _, err := h.Run(ctx, host.Read("tar", "-tzf", tmp)); err != nil {
-		return fmt.Errorf("read the copy again: %w", err)
+		return say.Errorf("read the copy again: %w", "再次读取副本：%w", err)
 	}
 	_, err = h.Run(ctx, host.Change("mv", "-T", tmp, file))
 	return err
@@ -139,7 +139,7 @@ func (backupDistribution) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if ok, err := filled(ctx, here(t), tmp); err != nil || !ok {
-		return errors.Join(err, fmt.Errorf("%s: %s wrote nothing", node, strings.Join(argv, " ")))
+		return errors.Join(err, say.Errorf("%s: %s wrote nothing", "%s：%s 没有写出任何内容", node, strings.Join(argv, " ")))
 	}
 	_, err = here(t).Run(ctx, host.Change("mv", "-T", tmp, file))
 	return err
@@ -273,11 +273,11 @@ func (s *site) putOptions(ctx context.Context, t driver.Target) error {
 	l := s.layout(t.Step.Node)
 	var err error
 	if l.DBAPassword, err = s.Secret(t.Step.Node, secretDBA); err != nil {
-		return fmt.Errorf("password of %s for demo.options: %w", l.DBAUser, err)
+		return say.Errorf("password of %s for demo.options: %w", "demo.options 所需的 %s 的口令：%w", l.DBAUser, err)
 	}
 	if s.conf(t.Step.Node).HasRoot {
 		if l.RootPassword, err = s.Secret(t.Step.Node, secretRoot); err != nil {
-			return fmt.Errorf("password of root for demo.options: %w", err)
+			return say.Errorf("password of root for demo.options: %w", "demo.options 所需的 root 的口令：%w", err)
 		}
 	}
 	return host.WriteFile(ctx, here(t), optionsPath(t), []byte(l.Render()), 0o600)

@@ -177,7 +177,7 @@ func (flush) Do(ctx context.Context, t driver.Target) error {
 	}
 	var memo flushMemo
 	if err := json.Unmarshal(t.Memo, &memo); err != nil {
-		return fmt.Errorf("read the memo of the flush: %w", err)
+		return say.Errorf("read the memo of the flush: %w", "读取刷写的备忘：%w", err)
 	}
 	if err := s.awaitFlushOfBefore(ctx, t.Memo, memo); err != nil {
 		return err
@@ -418,7 +418,7 @@ func matrix(ms []member, dirs map[string]SnapshotDir, base flushMemo, behind []s
 func (s *site) flushProven(ctx context.Context, memo driver.Memo) error {
 	var base flushMemo
 	if memo == nil || json.Unmarshal(memo, &base) != nil {
-		return fmt.Errorf("the run has no record of the flush")
+		return say.Errorf("the run has no record of the flush", "该次运行没有刷写的记录")
 	}
 	dirs, err := s.allSnapshots(ctx)
 	if err != nil {
@@ -441,7 +441,7 @@ func (s *site) flushOver(ctx context.Context, m member, memo driver.Memo) (bool,
 	}
 	var base flushMemo
 	if err := json.Unmarshal(memo, &base); err != nil {
-		return false, fmt.Errorf("read the memo of the flush: %w", err)
+		return false, say.Errorf("read the memo of the flush: %w", "读取刷写的备忘：%w", err)
 	}
 	c := s.conf(m.Name)
 	var p progress

@@ -60,7 +60,7 @@ func (install) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error
 func memoOf(t driver.Target) (installMemo, error) {
 	var memo installMemo
 	if err := json.Unmarshal(t.Memo, &memo); err != nil {
-		return memo, fmt.Errorf("read the memo of the installation: %w", err)
+		return memo, say.Errorf("read the memo of the installation: %w", "读取安装的备忘：%w", err)
 	}
 	return memo, nil
 }

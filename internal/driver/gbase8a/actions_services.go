@@ -336,7 +336,7 @@ func (a gcwareAlone) Do(ctx context.Context, t driver.Target) error {
 func (s *site) snapshotKept(ctx context.Context, m member, memo driver.Memo) error {
 	var before gcwareMemo
 	if err := json.Unmarshal(memo, &before); err != nil {
-		return fmt.Errorf("read the memo of %s: %w", m.Name, err)
+		return say.Errorf("read the memo of %s: %w", "读取 %s 的备忘：%w", m.Name, err)
 	}
 	d, err := s.snapshots(ctx, m)
 	if err != nil {

@@ -35,7 +35,7 @@ func (d Driver) Checks(env driver.Env, o driver.Observation, r plan.Request) []c
 	s, err := siteOf(driver.Target{Env: env, Plan: &plan.Plan{Request: r, Facts: o.Facts}})
 	if v == nil || err != nil {
 		return []check.Check{{ID: "gbase8a-request", Title: say.F("the request can be understood", "请求可以理解"), Ask: func(context.Context) ([]check.Finding, error) {
-			return nil, errors.Join(err, errors.New("no observation of this driver"))
+			return nil, errors.Join(err, say.Errorf("no observation of this driver", "没有该驱动的观察结果"))
 		}}}
 	}
 	c := &checker{s, v, r}
@@ -100,7 +100,7 @@ func (c *checker) askNodes(context.Context) ([]check.Finding, error) {
 func (c *checker) needStatus() error {
 	if c.v.status == nil {
 		if c.v.err == nil {
-			return errors.New("gcadmin was not asked")
+			return say.Errorf("gcadmin was not asked", "尚未执行 gcadmin")
 		}
 		return c.v.err
 	}
@@ -241,7 +241,7 @@ func (s *site) events(ctx context.Context) ([]check.Finding, error) {
 			}
 			n, err := ParseEventCount(text)
 			if err != nil {
-				return nil, fmt.Errorf("gcadmin %s: %w", kind, err)
+				return nil, say.Errorf("gcadmin %s: %w", "gcadmin %s：%w", kind, err)
 			}
 			if n > 0 {
 				out = append(out, found(check.Block, "", "G18", say.F("gcadmin %s of %s counts %d", "gcadmin %s（%s）计数为 %d", kind, vcName(vc), n), clip(text),
@@ -357,7 +357,7 @@ func (c *checker) askClock(ctx context.Context) ([]check.Finding, error) {
 		}
 		at, err := strconv.ParseInt(res.Text(), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: date says %q", n.Name, res.Text())
+			return nil, say.Errorf("%s: date says %q", "%s：date 的输出为 %q", n.Name, res.Text())
 		}
 		if low == 0 || at < low {
 			low, lowAt = at, n.Name
@@ -500,11 +500,11 @@ func (c *checker) askRoom(ctx context.Context) ([]check.Finding, error) {
 	lines := splitLines(string(res.Stdout))
 	f := strings.Fields(lines[len(lines)-1])
 	if len(f) < 4 {
-		return nil, fmt.Errorf("%s: df says %q", x, clip(string(res.Stdout)))
+		return nil, say.Errorf("%s: df says %q", "%s：df 的输出为 %q", x, clip(string(res.Stdout)))
 	}
 	free, err := strconv.ParseInt(f[3], 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%s: df says %q", x, clip(string(res.Stdout)))
+		return nil, say.Errorf("%s: df says %q", "%s：df 的输出为 %q", x, clip(string(res.Stdout)))
 	}
 	if free<<10 < cf.BackupRoom {
 		return []check.Finding{found(check.Block, x, "G24", say.F("%s has %d MB free, %d are wanted", "%s 剩余 %d MB，需要 %d MB", cf.BackupDir, free>>10, cf.BackupRoom>>20), "",

@@ -1,11 +1,12 @@
 package gbase8a
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Generation tells the two layouts of V95 apart (spec section 1).
@@ -86,11 +87,11 @@ func ParseStatus(out string) (*Status, error) {
 	p := &statusParser{st: &Status{}}
 	for n, line := range splitLines(plain(out)) {
 		if err := p.line(strings.TrimRight(line, " \t\r")); err != nil {
-			return nil, fmt.Errorf("gcadmin line %d: %w", n+1, err)
+			return nil, say.Errorf("gcadmin line %d: %w", "gcadmin 第 %d 行：%w", n+1, err)
 		}
 	}
 	if err := p.finish(); err != nil {
-		return nil, fmt.Errorf("gcadmin: %w", err)
+		return nil, say.Errorf("gcadmin: %w", "gcadmin：%w", err)
 	}
 	return p.st, nil
 }
@@ -136,7 +137,7 @@ func (p *statusParser) line(line string) error {
 func (p *statusParser) footer(count, list string) error {
 	want, err := strconv.Atoi(count)
 	if err != nil {
-		return fmt.Errorf("footer counts %q virtual clusters", count)
+		return say.Errorf("footer counts %q virtual clusters", "末行给出 %q 个虚拟集群", count)
 	}
 	p.st.Footer = true
 	for name := range strings.SplitSeq(list, ",") {
@@ -145,14 +146,14 @@ func (p *statusParser) footer(count, list string) error {
 		}
 	}
 	if len(p.st.VCNames) != want {
-		return fmt.Errorf("footer counts %d virtual clusters and names %d", want, len(p.st.VCNames))
+		return say.Errorf("footer counts %d virtual clusters and names %d", "末行给出 %d 个虚拟集群，却列出了 %d 个", want, len(p.st.VCNames))
 	}
 	return nil
 }
 
 func (p *statusParser) row(line string) error {
 	if !strings.HasSuffix(line, "|") || len(line) < 2 {
-		return fmt.Errorf("row is cut off: %q", line)
+		return say.Errorf("row is cut off: %q", "行不完整：%q", line)
 	}
 	cells := strings.Split(line[1:len(line)-1], "|")
 	for i := range cells {
@@ -166,12 +167,12 @@ func (p *statusParser) row(line string) error {
 		p.title = cells[0]
 		return nil
 	case p.title == "":
-		return fmt.Errorf("row outside a table: %q", line)
+		return say.Errorf("row outside a table: %q", "行不在任何表中：%q", line)
 	case p.header == nil:
 		p.header = cells
 		return p.checkHeader()
 	case len(cells) != len(p.header):
-		return fmt.Errorf("row has %d cells under a header of %d: %q", len(cells), len(p.header), line)
+		return say.Errorf("row has %d cells under a header of %d: %q", "行有 %d 列，表头有 %d 列：%q", len(cells), len(p.header), line)
 	}
 	p.rows++
 	return p.add(cells)
@@ -197,11 +198,11 @@ func (p *statusParser) wants() []string {
 func (p *statusParser) checkHeader() error {
 	want := p.wants()
 	if want == nil {
-		return fmt.Errorf("unknown table %q", p.title)
+		return say.Errorf("unknown table %q", "未知的表 %q", p.title)
 	}
 	for _, w := range want {
 		if !slices.Contains(p.header, w) {
-			return fmt.Errorf("table %q has no column %s", p.title, w)
+			return say.Errorf("table %q has no column %s", "表 %q 没有列 %s", p.title, w)
 		}
 	}
 	return nil
@@ -221,7 +222,7 @@ func (p *statusParser) add(cells []string) error {
 	r := Row{Name: at("NodeName"), IP: at("IpAddress"), Distribution: at("DistributionId"), Gcware: at("gcware"),
 		Gcluster: at("gcluster"), Gnode: at("gnode"), Syncserver: at("syncserver"), DataState: at("DataState")}
 	if r.Name == "" || r.IP == "" {
-		return fmt.Errorf("row of table %q has no name or no address", p.title)
+		return say.Errorf("row of table %q has no name or no address", "表 %q 的行缺少名称或地址", p.title)
 	}
 	switch p.title {
 	case "GBASE GCWARE CLUSTER INFORMATION":
@@ -247,10 +248,10 @@ func (p *statusParser) leave() error {
 	}
 	title := p.title
 	if p.rows == 0 {
-		return fmt.Errorf("table %q ends without a row", title)
+		return say.Errorf("table %q ends without a row", "表 %q 没有数据行就结束了", title)
 	}
 	if !p.closed {
-		return fmt.Errorf("table %q ends without its last rule", title)
+		return say.Errorf("table %q ends without its last rule", "表 %q 缺少最后的分隔线", title)
 	}
 	p.title, p.header, p.rows = "", nil, 0
 	return nil
@@ -262,9 +263,9 @@ func (p *statusParser) finish() error {
 	}
 	switch {
 	case p.st.State == "":
-		return fmt.Errorf("no line \"CLUSTER STATE:\"")
+		return say.Errorf("no line \"CLUSTER STATE:\"", "没有 “CLUSTER STATE:” 行")
 	case len(p.st.Coordinators)+len(p.st.Data)+len(p.st.Gcware)+len(p.st.Free) == 0:
-		return fmt.Errorf("no node in any table")
+		return say.Errorf("no node in any table", "所有表中都没有节点")
 	}
 	return nil
 }
@@ -277,11 +278,11 @@ var eventCount = regexp.MustCompile(`(?m)^(?:Vc e|E)vent count:\s*(\d+)`)
 func ParseEventCount(out string) (int, error) {
 	m := eventCount.FindStringSubmatch(plain(out))
 	if m == nil {
-		return 0, fmt.Errorf("no line \"Event count:\" in %q", clip(out))
+		return 0, say.Errorf("no line \"Event count:\" in %q", "%q 中没有 “Event count:” 行", clip(out))
 	}
 	n, err := strconv.Atoi(m[1])
 	if err != nil {
-		return 0, fmt.Errorf("event count %q is not a number", m[1])
+		return 0, say.Errorf("event count %q is not a number", "事件数 %q 不是数字", m[1])
 	}
 	return n, nil
 }
@@ -316,7 +317,7 @@ func ParseLocks(out string) ([]Lock, error) {
 			continue
 		}
 		if len(cells) != len(header) {
-			return nil, fmt.Errorf("showlock: row has %d cells under a header of %d: %q", len(cells), len(header), line)
+			return nil, say.Errorf("showlock: row has %d cells under a header of %d: %q", "showlock：行有 %d 列，表头有 %d 列：%q", len(cells), len(header), line)
 		}
 		at := func(name string) string {
 			if i := slices.Index(header, name); i >= 0 {
@@ -327,7 +328,7 @@ func ParseLocks(out string) ([]Lock, error) {
 		locks = append(locks, Lock{at("lock name"), at("owner"), at("content")})
 	}
 	if header == nil && !strings.Contains(strings.ToLower(out), "lock") {
-		return nil, fmt.Errorf("showlock said nothing about locks: %q", clip(out))
+		return nil, say.Errorf("showlock said nothing about locks: %q", "showlock 未给出锁的信息：%q", clip(out))
 	}
 	return locks, nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Option is one line "key = value" of a demo.options file.
@@ -37,9 +39,9 @@ func ParseOptions(text string) ([]Option, error) {
 		case commented && !known:
 			continue // a remark
 		case !found || key == "":
-			return nil, fmt.Errorf("demo.options line %d: want \"key = value\"", n+1)
+			return nil, say.Errorf("demo.options line %d: want \"key = value\"", "demo.options 第 %d 行：应为 “key = value”", n+1)
 		case !known:
-			return nil, fmt.Errorf("demo.options line %d: unknown key %q", n+1, key)
+			return nil, say.Errorf("demo.options line %d: unknown key %q", "demo.options 第 %d 行：未知的键 %q", n+1, key)
 		}
 		opts = append(opts, Option{key, unquote(strings.TrimSpace(value)), commented, n + 1})
 	}
@@ -49,7 +51,7 @@ func ParseOptions(text string) ([]Option, error) {
 			continue
 		}
 		if first := seen[o.Key]; first != 0 {
-			return nil, fmt.Errorf("demo.options line %d: %s stands already in line %d", o.Line, o.Key, first)
+			return nil, say.Errorf("demo.options line %d: %s stands already in line %d", "demo.options 第 %d 行：%s 已出现在第 %d 行", o.Line, o.Key, first)
 		}
 		seen[o.Key] = o.Line
 	}

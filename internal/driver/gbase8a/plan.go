@@ -1,7 +1,6 @@
 package gbase8a
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -64,7 +63,7 @@ type builder struct {
 func (Driver) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
 	v, ok := o.Detail.(*view)
 	if !ok {
-		return plan.Plan{}, errors.New("gbase8a: the observation is of another driver")
+		return plan.Plan{}, say.Errorf("gbase8a: the observation is of another driver", "gbase8a：该观察结果属于另一驱动")
 	}
 	opts, err := optionsOf(r)
 	if err != nil {

@@ -296,7 +296,7 @@ func (s *site) anyGcadmin(ctx context.Context, args ...string) (out, node string
 		}
 	}
 	if len(errs) == 0 {
-		return "", "", errors.New("the plan knows no coordinator")
+		return "", "", say.Errorf("the plan knows no coordinator", "计划中没有协调节点")
 	}
 	return "", "", errors.Join(errs...)
 }
@@ -394,7 +394,7 @@ func (s *site) sql(ctx context.Context, node, query string) (string, error) {
 	c := s.conf(node)
 	password, err := s.Secret(node, secretDB)
 	if err != nil {
-		return "", fmt.Errorf("%s: password of %s: %w", node, c.DBUser, err)
+		return "", say.Errorf("%s: password of %s: %w", "%s：%s 的口令：%w", node, c.DBUser, err)
 	}
 	cmd := host.Read("gccli", "--defaults-extra-file=/dev/stdin", "-h127.0.0.1", "-P"+c.DBPort, "-N", "-e", query)
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // Snapshot is a gcware snapshot: the term and the index of the consensus log it holds.
@@ -66,15 +68,15 @@ func ParseSnapshots(out string) (SnapshotDir, error) {
 	for n, line := range splitLines(out) {
 		f := strings.SplitN(line, " ", 4)
 		if len(f) != 4 || f[3] == "" {
-			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: want \"type size time name\", got %q", n+1, line)
+			return SnapshotDir{}, say.Errorf("snapshot listing line %d: want \"type size time name\", got %q", "快照清单第 %d 行：应为 “type size time name”，实为 %q", n+1, line)
 		}
 		size, err := strconv.ParseInt(f[1], 10, 64)
 		if err != nil {
-			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: size %q is not a number", n+1, f[1])
+			return SnapshotDir{}, say.Errorf("snapshot listing line %d: size %q is not a number", "快照清单第 %d 行：大小 %q 不是数字", n+1, f[1])
 		}
 		changed, err := strconv.ParseFloat(f[2], 64)
 		if err != nil {
-			return SnapshotDir{}, fmt.Errorf("snapshot listing line %d: time %q is not a number", n+1, f[2])
+			return SnapshotDir{}, say.Errorf("snapshot listing line %d: time %q is not a number", "快照清单第 %d 行：时间 %q 不是数字", n+1, f[2])
 		}
 		d.add(f[0], size, changed, f[3])
 	}

@@ -3,7 +3,6 @@ package mogdb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"time"
@@ -253,7 +252,7 @@ func moveVIP(ctx context.Context, t driver.Target, from, to string) error {
 	}
 	at, err := p.holds(ctx, hook)
 	if err == nil && at != driver.Applied {
-		err = fmt.Errorf("%s: %s says that %s does not hold it alone", to, hook, to)
+		err = say.Errorf("%s: %s says that %s does not hold it alone", "%s：%s 报告该地址并非由 %s 独占", to, hook, to)
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package mogdb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"path"
@@ -256,7 +255,7 @@ func (s *site) runs(ctx context.Context, dir, release string) error {
 		return err
 	}
 	if alien != "" {
-		return fmt.Errorf("%s: %s does not belong to %s (M09)", s.Name, strings.SplitN(alien, "\n", 2)[0], user)
+		return say.Errorf("%s: %s does not belong to %s (M09)", "%s：%s 不属于 %s（M09）", s.Name, strings.SplitN(alien, "\n", 2)[0], user)
 	}
 	return nil
 }
@@ -376,7 +375,7 @@ func (s *site) carryInto(ctx context.Context, part, old, pkg, built string, all 
 		return err
 	}
 	if d := differs(now, wanted(was, brought, carried), user); d != "" {
-		return fmt.Errorf("%s: %s: %s (M26)", s.Name, built, d)
+		return say.Errorf("%s: %s: %s (M26)", "%s：%s：%s（M26）", s.Name, built, d)
 	}
 	return nil
 }

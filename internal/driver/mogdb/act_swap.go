@@ -85,7 +85,7 @@ func (swapAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 		}
 		return driver.Applied, nil
 	case !bin.now && !bin.old, !lib.now && !lib.old:
-		return driver.Unknown, fmt.Errorf("%s: %s holds neither bin nor %s, or neither lib nor %s", s.Name, t.Step.Args["app"], backup("bin", t.Step.Args["from"]), backup("lib", t.Step.Args["from"]))
+		return driver.Unknown, say.Errorf("%s: %s holds neither bin nor %s, or neither lib nor %s", "%s：%s 中缺少 bin 和 %s，或缺少 lib 和 %s", s.Name, t.Step.Args["app"], backup("bin", t.Step.Args["from"]), backup("lib", t.Step.Args["from"]))
 	}
 	return driver.Half, nil
 }
@@ -165,14 +165,14 @@ func (s *site) proveSwapped(ctx context.Context, args map[string]string) error {
 		return err
 	}
 	if d != "" {
-		return fmt.Errorf("%s: after the swap, %s (M26)", s.Name, d)
+		return say.Errorf("%s: after the swap, %s (M26)", "%s：更换之后，%s（M26）", s.Name, d)
 	}
 	banner, err := s.BannerOf(ctx, args["app"]+"/bin/gsql")
 	if err != nil {
 		return err
 	}
 	if banner.Release != args["to"] {
-		return fmt.Errorf("%s: after the swap %s/bin/gsql says release %q", s.Name, args["app"], banner.Release)
+		return say.Errorf("%s: after the swap %s/bin/gsql says release %q", "%s：更换之后 %s/bin/gsql 报告的版本为 %q", s.Name, args["app"], banner.Release)
 	}
 	return nil
 }
@@ -263,7 +263,7 @@ func (s *site) swapBack(ctx context.Context, args map[string]string) error {
 		return err
 	}
 	if banner.Release != args["from"] {
-		return fmt.Errorf("%s: after the way back %s/bin/gsql says release %q", s.Name, app, banner.Release)
+		return say.Errorf("%s: after the way back %s/bin/gsql says release %q", "%s：回退之后 %s/bin/gsql 报告的版本为 %q", s.Name, app, banner.Release)
 	}
 	return nil
 }
@@ -303,7 +303,7 @@ func compareNodes(ctx context.Context, t driver.Target) error {
 		}
 		for _, part := range parts {
 			if d := differs(trees[i][part], trees[0][part], ""); d != "" {
-				return fmt.Errorf("%s and %s differ: %s/%s (M25)", names[i], names[0], part, d)
+				return say.Errorf("%s and %s differ: %s/%s (M25)", "%s 与 %s 不一致：%s/%s（M25）", names[i], names[0], part, d)
 			}
 		}
 	}

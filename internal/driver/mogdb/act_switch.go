@@ -2,7 +2,6 @@ package mogdb
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -326,7 +325,7 @@ func standbysReady(ctx context.Context, t driver.Target) error {
 			return err
 		}
 		if roleWord(h.Role) == rolePrimary {
-			return fmt.Errorf("%s is the primary, not %s", name, t.Step.Args["primary"])
+			return say.Errorf("%s is the primary, not %s", "主库是 %s，不是 %s", name, t.Step.Args["primary"])
 		}
 		if err := s.proveRelease(ctx, t.Step.Args["to"]); err != nil {
 			return err

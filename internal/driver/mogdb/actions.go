@@ -75,7 +75,7 @@ func remember(v any) (driver.Memo, error) { return json.Marshal(v) }
 // durable before Do started.
 func recall(m driver.Memo, v any) error {
 	if len(m) == 0 {
-		return errors.New("the step's memo is missing from the journal")
+		return say.Errorf("the step's memo is missing from the journal", "日志中缺少该步骤的备忘")
 	}
 	return json.Unmarshal(m, v)
 }

@@ -505,11 +505,11 @@ func freeOf(out string) (int64, error) {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	f := strings.Fields(lines[len(lines)-1])
 	if len(lines) < 2 || len(f) < 6 {
-		return 0, fmt.Errorf("df said %q", out)
+		return 0, say.Errorf("df said %q", "df 的输出为 %q", out)
 	}
 	kb, err := strconv.ParseInt(f[3], 10, 53)
 	if err != nil {
-		return 0, fmt.Errorf("df said %q", out)
+		return 0, say.Errorf("df said %q", "df 的输出为 %q", out)
 	}
 	return kb << 10, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // memoryQuery asks for the walsenders' memory in bytes. The seed's query lacks
@@ -38,11 +39,11 @@ func parseMemory(rows [][]string) ([]session, error) {
 	var out []session
 	for _, r := range rows {
 		if len(r) != 5 {
-			return nil, fmt.Errorf("five columns were expected, got %q", strings.Join(r, "|"))
+			return nil, say.Errorf("five columns were expected, got %q", "应为五列，实为 %q", strings.Join(r, "|"))
 		}
 		used, err := strconv.ParseInt(strings.TrimSpace(r[4]), 10, 64)
 		if err != nil || used < 0 {
-			return nil, fmt.Errorf("usedsize is %q", r[4])
+			return nil, say.Errorf("usedsize is %q", "usedsize 为 %q", r[4])
 		}
 		// A walsender may have several contexts of that name.
 		if i := slices.IndexFunc(out, func(s session) bool { return s.ID == r[0] }); i >= 0 {

@@ -111,7 +111,7 @@ func readPackage(file string) (*content, error) {
 		switch {
 		case strings.HasSuffix(name, ".tar.bz2"):
 			if c.Inner != "" {
-				return nil, fmt.Errorf("%s holds two inner archives: %s and %s", filepath.Base(file), c.Inner, name)
+				return nil, say.Errorf("%s holds two inner archives: %s and %s", "%s 中有两个内层归档：%s 和 %s", filepath.Base(file), c.Inner, name)
 			}
 			c.Inner = name
 			if read, err = c.inner(io.LimitReader(t, maxInner)); err != nil {
@@ -140,24 +140,24 @@ func firstWord(r io.Reader) (string, error) {
 
 func (c *content) judge(file, read string, sums map[string]string) error {
 	if c.Inner == "" {
-		return fmt.Errorf("%s holds no .tar.bz2 with the server", file)
+		return say.Errorf("%s holds no .tar.bz2 with the server", "%s 中没有含服务器的 .tar.bz2", file)
 	}
 	c.InnerSum = sums[strings.TrimSuffix(c.Inner, ".tar.bz2")]
 	switch {
 	case c.InnerSum == "":
-		return fmt.Errorf("%s holds no .sha256 of %s", file, c.Inner)
+		return say.Errorf("%s holds no .sha256 of %s", "%s 中没有 %s 的 .sha256", file, c.Inner)
 	case c.InnerSum != read:
-		return fmt.Errorf("%s: its sha256 is %s, the package says %s", c.Inner, read, c.InnerSum)
+		return say.Errorf("%s: its sha256 is %s, the package says %s", "%s：其 sha256 为 %s，升级包给出的是 %s", c.Inner, read, c.InnerSum)
 	case c.Software.Release == "":
-		return fmt.Errorf("%s holds no version.cfg", c.Inner)
+		return say.Errorf("%s holds no version.cfg", "%s 中没有 version.cfg", c.Inner)
 	}
 	for _, need := range []string{"gsql", "gs_ctl"} {
 		if _, ok := c.Parts["bin"][need]; !ok {
-			return fmt.Errorf("%s holds no bin/%s", c.Inner, need)
+			return say.Errorf("%s holds no bin/%s", "%s 中没有 bin/%s", c.Inner, need)
 		}
 	}
 	if len(c.Parts["lib"]) == 0 {
-		return fmt.Errorf("%s holds no lib", c.Inner)
+		return say.Errorf("%s holds no lib", "%s 中没有 lib", c.Inner)
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (c *content) member(h *tar.Header, r io.Reader) error {
 			return err
 		}
 		if c.Software, err = gaussdb.ParseSoftware(b); err != nil {
-			return fmt.Errorf("version.cfg: %w", err)
+			return say.Errorf("version.cfg: %w", "version.cfg：%w", err)
 		}
 		return nil
 	}

@@ -39,7 +39,7 @@ type builder struct {
 func (*Driver) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
 	v, ok := o.Detail.(*view)
 	if !ok {
-		return plan.Plan{}, fmt.Errorf("the observation was not made by driver %s", Name)
+		return plan.Plan{}, say.Errorf("the observation was not made by driver %s", "该观察结果不是由驱动 %s 得出的", Name)
 	}
 	b := &builder{v: v, r: r, phase: plan.Apply}
 	if err := b.refusals(); err != nil {

@@ -3,7 +3,6 @@ package mogdb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -29,7 +28,7 @@ func siteOf(env driver.Env, name string) (*site, error) {
 	n, ok := env.Inventory.Node(name)
 	h := env.Hosts[name]
 	if !ok || h == nil {
-		return nil, fmt.Errorf("no machine is known for node %q", name)
+		return nil, say.Errorf("no machine is known for node %q", "节点 %q 没有对应的主机", name)
 	}
 	return siteFrom(env, n, h), nil
 }
@@ -151,7 +150,7 @@ func parsePS(out string) ([]process, error) {
 		}
 		pid, err := strconv.Atoi(f[0])
 		if err != nil {
-			return nil, fmt.Errorf("ps said %q, expected a process number", strings.TrimSpace(line))
+			return nil, say.Errorf("ps said %q, expected a process number", "ps 的输出为 %q，应为进程号", strings.TrimSpace(line))
 		}
 		all = append(all, process{pid, f[1], strings.Join(f[2:], " ")})
 	}

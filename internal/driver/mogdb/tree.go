@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // entry is a file, a directory or a link of a tree.
@@ -68,11 +69,11 @@ func parseTree(out string) (tree, error) {
 	for line := range strings.Lines(out) {
 		f := strings.SplitN(strings.TrimRight(line, "\n"), "\t", 6)
 		if len(f) != 6 || len(f[0]) != 1 {
-			return nil, fmt.Errorf("find said %q", line)
+			return nil, say.Errorf("find said %q", "find 的输出为 %q", line)
 		}
 		size, err := strconv.ParseInt(f[3], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("find said %q", line)
+			return nil, say.Errorf("find said %q", "find 的输出为 %q", line)
 		}
 		t[f[4]] = entry{Kind: f[0][0], Mode: f[1], Owner: f[2], Size: size, Link: f[5]}
 	}
@@ -109,7 +110,7 @@ func (s *site) sums(ctx context.Context, dir string, t tree, names []string) err
 	}
 	for _, n := range files {
 		if t[n].Sum == "" {
-			return fmt.Errorf("%s: sha256sum did not tell the sum of %s/%s", s.Name, dir, n)
+			return say.Errorf("%s: sha256sum did not tell the sum of %s/%s", "%s：sha256sum 未给出 %s/%s 的校验和", s.Name, dir, n)
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ func remember(v any) (driver.Memo, error) { return json.Marshal(v) }
 // recall reads a memo into v; a missing one is an error: it was durable before Do.
 func recall(m driver.Memo, v any) error {
 	if len(m) == 0 {
-		return errors.New("the step's memo is missing from the journal")
+		return say.Errorf("the step's memo is missing from the journal", "日志中缺少该步骤的备忘")
 	}
 	return json.Unmarshal(m, v)
 }
@@ -79,7 +79,7 @@ func (noMemo) Prepare(context.Context, driver.Target) (driver.Memo, error) { ret
 type forward struct{ noMemo }
 
 func (forward) Undo(_ context.Context, t driver.Target) error {
-	return fmt.Errorf("%s cannot be undone", t.Step.ID)
+	return say.Errorf("%s cannot be undone", "%s 无法撤销", t.Step.ID)
 }
 
 func half(err error) (driver.Standing, error) { return driver.Unknown, err }
@@ -297,7 +297,7 @@ func (r *room) nameRelease(ctx context.Context, s *site, part string) error {
 	}
 	sw, err := gaussdb.ParseSoftware(b)
 	if err != nil {
-		return fmt.Errorf("%s: version.cfg of the package: %w", s.Name, err)
+		return say.Errorf("%s: version.cfg of the package: %w", "%s：升级包的 version.cfg：%w", s.Name, err)
 	}
 	got, err := s.installed(ctx, part)
 	if err != nil {
@@ -322,7 +322,7 @@ func (unpackAction) Undo(ctx context.Context, t driver.Target) error {
 	dir := r.newApp(s)
 	if at, err := s.link(ctx); err != nil || at == dir {
 		if err == nil {
-			err = fmt.Errorf("%s: %s still leads to %s", s.Name, s.Home, dir)
+			err = say.Errorf("%s: %s still leads to %s", "%s：%s 仍指向 %s", s.Name, s.Home, dir)
 		}
 		return err
 	}

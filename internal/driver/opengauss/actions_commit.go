@@ -2,7 +2,6 @@ package opengauss
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
@@ -191,12 +190,12 @@ func (removeOldAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if at != r.newApp(s) || exe != "" && exe != r.newApp(s)+"/bin/gaussdb" {
-		return fmt.Errorf("%s: %s leads to %s and %q runs: the old binaries are kept", s.Name, s.Home, at, exe)
+		return say.Errorf("%s: %s leads to %s and %q runs: the old binaries are kept", "%s：%s 指向 %s，且 %q 正在运行：保留旧版本程序", s.Name, s.Home, at, exe)
 	}
 	if s.HasCM {
 		if stray, err := s.cmStray(ctx, at); err != nil || len(stray) > 0 {
 			if err == nil {
-				err = fmt.Errorf("%s: %s still runs out of %s", s.Name, stray[0].name, s.OldApp)
+				err = say.Errorf("%s: %s still runs out of %s", "%s：%s 仍在使用 %s 中的程序", s.Name, stray[0].name, s.OldApp)
 			}
 			return err
 		}

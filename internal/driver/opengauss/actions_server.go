@@ -29,6 +29,20 @@ func (s *site) held(ctx context.Context) (bool, error) {
 	return s.exists(ctx, s.hold(s.Home))
 }
 
+// minded tells whether a cluster manager starts the server again and chooses
+// its role: not while it is paused or told to leave this server alone.
+func (s *site) minded(ctx context.Context) (bool, error) {
+	if !s.HasCM {
+		return false, nil
+	}
+	for _, flag := range []string{below(s.Home, pauseFlag), s.hold(s.Home)} {
+		if there, err := s.exists(ctx, flag); err != nil || there {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // halt stops the server in order. A server that was killed is stopped already:
 // gs_ctl stop would wait for it and fail (golden 5.0.0/160).
 func (s *site) halt(ctx context.Context) error {
@@ -139,7 +153,7 @@ func (r *room) proveStarted(ctx context.Context, s *site, app, role string) erro
 		return err
 	}
 	if exe != app+"/bin/gaussdb" {
-		return fmt.Errorf("%s: the server runs out of %q, expected %s/bin/gaussdb", s.Name, exe, app)
+		return say.Errorf("%s: the server runs out of %q, expected %s/bin/gaussdb", "%s：服务器运行的程序在 %q，应为 %s/bin/gaussdb", s.Name, exe, app)
 	}
 	p, err := r.primary(ctx)
 	if err != nil {
@@ -252,7 +266,11 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
-	if role == "standby" && !s.HasCM {
+	minded, err := s.minded(ctx)
+	if err != nil {
+		return err
+	}
+	if role == "standby" && !minded {
 		// It may have become the primary and fallen: started as a standby, nobody
 		// would know any more who was it last.
 		if ruled, err := s.ruled(ctx); err != nil {
@@ -570,7 +588,7 @@ func (flipAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 		return half(err)
 	}
 	if at != r.newApp(s) && at != s.OldApp {
-		return driver.Unknown, fmt.Errorf("%s: %s leads to %s, neither the old release nor the new one", s.Name, s.Home, at)
+		return driver.Unknown, say.Errorf("%s: %s leads to %s, neither the old release nor the new one", "%s：%s 指向 %s，既不是旧版本也不是新版本", s.Name, s.Home, at)
 	}
 	if r.Args["cm"] != "" {
 		stray, err := s.cmStray(ctx, at)
@@ -597,7 +615,7 @@ func (flipAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if got.Commit != r.Args["commit"] {
-		return fmt.Errorf("%s: %s holds commit %s, the plan is for %s", s.Name, r.newApp(s), got.Commit, r.Args["commit"])
+		return say.Errorf("%s: %s holds commit %s, the plan is for %s", "%s：%s 中的 commit 为 %s，计划的是 %s", s.Name, r.newApp(s), got.Commit, r.Args["commit"])
 	}
 	return r.flip(ctx, s, r.newApp(s))
 }
@@ -613,7 +631,7 @@ func (flipAction) Undo(ctx context.Context, t driver.Target) error {
 func (r *room) flip(ctx context.Context, s *site, app string) error {
 	if st, err := s.Status(ctx, s.Data); err != nil || st.Process == gaussdb.Running {
 		if err == nil {
-			err = fmt.Errorf("%s: the server runs: its directory is not changed under it", s.Name)
+			err = say.Errorf("%s: the server runs: its directory is not changed under it", "%s：服务器正在运行，不能更换其目录", s.Name)
 		}
 		return err
 	}

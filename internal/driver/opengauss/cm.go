@@ -206,7 +206,7 @@ func (cmCopyAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if b, err := gaussdb.ParseBanner(a.Both()); err != nil || b.Release != r.Args[cmReleaseArg] {
-		return fmt.Errorf("%s: the package calls itself %s and its cm_ctl says %q", s.Name, r.Args[cmReleaseArg], strings.TrimSpace(a.Both()))
+		return say.Errorf("%s: the package calls itself %s and its cm_ctl says %q", "%s：升级包自称 %s，其 cm_ctl 却报告 %q", s.Name, r.Args[cmReleaseArg], strings.TrimSpace(a.Both()))
 	}
 	return s.change(ctx, "mv", "-T", work+"/part", work+"/new")
 }

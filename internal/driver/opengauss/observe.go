@@ -102,7 +102,7 @@ func look(ctx context.Context, env driver.Env, n cluster.Node) *seen {
 	s := &seen{site: site{Node: gaussdb.Node{Name: n.Name, Host: env.Hosts[n.Name], Profile: profileOf(n.Settings)}, env: env,
 		Data: n.Settings["data"], Port: port, CMDir: n.Settings["cm_dir"]}, Settings: map[string]string{}}
 	if s.Host == nil {
-		s.Trouble = fmt.Errorf("no machine is known for node %q", n.Name)
+		s.Trouble = say.Errorf("no machine is known for node %q", "节点 %q 没有对应的主机", n.Name)
 		return s
 	}
 	if err := s.lookAtFiles(ctx); err != nil {
@@ -172,7 +172,7 @@ func (s *seen) lookAtServer(ctx context.Context) error {
 		return nil //nolint:nilerr // that it does not answer is what was seen
 	}
 	if len(rows) != 1 || len(rows[0]) < 2 {
-		return fmt.Errorf("%s: version() answered %q", s.Name, rows)
+		return say.Errorf("%s: version() answered %q", "%s：version() 返回 %q", s.Name, rows)
 	}
 	last := len(rows[0]) - 1
 	if s.Running, err = gaussdb.ParseBanner(strings.Join(rows[0][:last], "|")); err != nil {

@@ -1,7 +1,6 @@
 package opengauss
 
 import (
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,7 +21,7 @@ const RestGate = "rest"
 func (d *Driver) Plan(_ *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
 	v, ok := o.Detail.(*view)
 	if !ok {
-		return plan.Plan{}, fmt.Errorf("the observation was not made by driver %s", d.Name())
+		return plan.Plan{}, say.Errorf("the observation was not made by driver %s", "该观察结果不是由驱动 %s 得出的", d.Name())
 	}
 	if r.Component == componentCM {
 		return planCM(v, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -128,7 +129,13 @@ func (r *room) fallen(ctx context.Context) (*site, error) {
 			return nil, nil //nolint:nilerr // it might be the primary: the wait that follows tells
 		case h.Process == gaussdb.Running && (h.Primary() || slices.Contains(changing, h.State)):
 			return nil, nil
-		case h.Process == gaussdb.Running || r.Sites[i].HasCM:
+		case h.Process == gaussdb.Running:
+			continue
+		}
+		if minded, err := r.Sites[i].minded(ctx); err != nil || minded {
+			if err != nil {
+				return nil, err
+			}
 			continue
 		}
 		o, err := r.Sites[i].opts(ctx)
@@ -149,10 +156,13 @@ func (r *room) fallen(ctx context.Context) (*site, error) {
 }
 
 // comeUp starts a server that ran before the upgrade and is down now, with the
-// release that $GAUSSHOME leads to.
+// release that $GAUSSHOME leads to. It leaves that to a cluster manager that works.
 func (r *room) comeUp(ctx context.Context, s *site) error {
-	if r.Plan.Before[s.Name].Running == "" || s.HasCM {
+	if r.Plan.Before[s.Name].Running == "" {
 		return nil
+	}
+	if minded, err := s.minded(ctx); err != nil || minded {
+		return err
 	}
 	st, err := s.Status(ctx, s.Data)
 	if err != nil || st.Process == gaussdb.Running {
@@ -226,7 +236,7 @@ func (a switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.St
 			return half(err)
 		}
 		if p != nil { // a third node: somebody else moved the role
-			return driver.Unknown, fmt.Errorf("%s is the primary, neither %s nor %s", p.Name, from.Name, to.Name)
+			return driver.Unknown, say.Errorf("%s is the primary, neither %s nor %s", "主库是 %s，既不是 %s 也不是 %s", p.Name, from.Name, to.Name)
 		}
 		for _, s := range []*site{from, to} { // no primary at all, and a node that does not answer might be one
 			if _, err := s.Query(ctx, s.Data); err != nil {
@@ -292,9 +302,9 @@ func (r *room) handOver(ctx context.Context, from, to *site) error {
 		if err := p.Exec(ctx, p.Port, "postgres", "checkpoint"); err != nil {
 			return err
 		}
-		argv := []string{"gs_ctl", "switchover", "-D", to.Data, "-t", "60"}
-		if to.HasCM {
-			argv = []string{"cm_ctl", "switchover", "-n", fmt.Sprint(to.NodeID), "-D", to.Data}
+		argv, err := to.switchover(ctx)
+		if err != nil {
+			return err
 		}
 		a, err := to.tool(ctx, 2*time.Minute, argv...)
 		if err != nil {
@@ -305,6 +315,23 @@ func (r *room) handOver(ctx context.Context, from, to *site) error {
 		}
 	}
 	return r.allFollow(ctx)
+}
+
+// switchover is the command that makes s the primary. While an in-place upgrade
+// is open the cluster manager refuses (spec section 6.8), and leaves the roles
+// to the servers.
+func (s *site) switchover(ctx context.Context) ([]string, error) {
+	byServer := !s.HasCM
+	if s.HasCM {
+		var err error
+		if byServer, err = s.exists(ctx, path.Join(s.openDir(), fileInplace)); err != nil {
+			return nil, err
+		}
+	}
+	if byServer {
+		return []string{"gs_ctl", "switchover", "-D", s.Data, "-t", "60"}, nil
+	}
+	return []string{"cm_ctl", "switchover", "-n", fmt.Sprint(s.NodeID), "-D", s.Data}, nil
 }
 
 // switched waits for the role to be where it shall be.
@@ -322,7 +349,7 @@ func (r *room) switched(ctx context.Context, to *site, a gaussdb.Answer) error {
 		if i := strings.LastIndexByte(said, '\n'); i >= 0 {
 			said = said[i+1:]
 		}
-		return fmt.Errorf("%w (the tool said: %s)", err, said)
+		return say.Errorf("%w (the tool said: %s)", "%w（工具输出：%s）", err, said)
 	}
 	return nil
 }

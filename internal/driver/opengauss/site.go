@@ -3,7 +3,6 @@ package opengauss
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
 	"strconv"
@@ -77,11 +76,11 @@ func roomOf(t driver.Target) (*room, error) {
 	for _, n := range t.Inventory.Nodes {
 		h, ok := t.Hosts[n.Name]
 		if !ok {
-			return nil, fmt.Errorf("no machine is known for node %q", n.Name)
+			return nil, say.Errorf("no machine is known for node %q", "节点 %q 没有对应的主机", n.Name)
 		}
 		port, err := strconv.Atoi(n.Settings["port"])
 		if err != nil {
-			return nil, fmt.Errorf("%s: port %q is not a number", n.Name, n.Settings["port"])
+			return nil, say.Errorf("%s: port %q is not a number", "%s：端口 %q 不是数字", n.Name, n.Settings["port"])
 		}
 		s := &site{
 			Node: gaussdb.Node{Name: n.Name, Host: h, Profile: profileOf(n.Settings)}, env: t.Env,
@@ -94,7 +93,7 @@ func roomOf(t driver.Target) (*room, error) {
 		k, _ := strconv.Atoi(fact(n.Name, factNumber))
 		s.runAs = gaussdb.Kernel(k)
 		if s.Home == "" || s.OldApp == "" || s.PGHost == "" {
-			return nil, fmt.Errorf("%s: the plan does not say where $GAUSSHOME leads", n.Name)
+			return nil, say.Errorf("%s: the plan does not say where $GAUSSHOME leads", "%s：计划中没有 $GAUSSHOME 所指的目录", n.Name)
 		}
 		r.Sites = append(r.Sites, s)
 	}
@@ -117,7 +116,7 @@ func (r *room) site(name string) (*site, error) {
 			return s, nil
 		}
 	}
-	return nil, fmt.Errorf("no node %q in the inventory", name)
+	return nil, say.Errorf("no node %q in the inventory", "清单中没有节点 %q", name)
 }
 
 // hereOf is roomOf and here at once.
@@ -238,7 +237,7 @@ func (s *site) point(ctx context.Context, app string) error {
 	}
 	now, err = s.link(ctx)
 	if err == nil && now != app {
-		err = fmt.Errorf("%s: %s leads to %s, not to %s", s.Name, s.Home, now, app)
+		err = say.Errorf("%s: %s leads to %s, not to %s", "%s：%s 指向 %s，而不是 %s", s.Name, s.Home, now, app)
 	}
 	return err
 }
@@ -281,7 +280,7 @@ func (s *site) installed(ctx context.Context, app string) (gaussdb.Banner, error
 	}
 	b, err := gaussdb.ParseBanner(a.Both())
 	if err != nil {
-		return b, fmt.Errorf("%s: %s: %w [GAUSS-51623]", s.Name, app, err)
+		return b, say.Errorf("%s: %s: %w [GAUSS-51623]", "%s：%s：%w [GAUSS-51623]", s.Name, app, err)
 	}
 	return b, nil
 }

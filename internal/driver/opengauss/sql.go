@@ -40,7 +40,7 @@ func catalogueState(ctx context.Context, s *site) (string, error) {
 		return preBegun, nil
 	}
 	if len(rows) != 1 || len(rows[0]) != 1 {
-		return "", fmt.Errorf("%s: table %s holds %q, one row was expected", s.Name, stateTable, rows)
+		return "", say.Errorf("%s: table %s holds %q, one row was expected", "%s：表 %s 中有 %q，应只有一行", s.Name, stateTable, rows)
 	}
 	return rows[0][0], nil
 }
@@ -55,7 +55,7 @@ func setCatalogueState(ctx context.Context, s *site, state string) error {
 	}
 	got, err := catalogueState(ctx, s)
 	if err == nil && got != state {
-		err = fmt.Errorf("%s: table %s says %q after %q was written", s.Name, stateTable, got, state)
+		err = say.Errorf("%s: table %s says %q after %q was written", "%s：表 %s 中为 %q，而写入的是 %q", s.Name, stateTable, got, state)
 	}
 	return err
 }
@@ -159,7 +159,7 @@ func (a sqlAction) Probe(ctx context.Context, t driver.Target) (driver.Standing,
 	at := slices.Index(order, got)
 	switch {
 	case at < 0:
-		return driver.Unknown, fmt.Errorf("%s: table %s says %q", p.Name, stateTable, got)
+		return driver.Unknown, say.Errorf("%s: table %s says %q", "%s：表 %s 中为 %q", p.Name, stateTable, got)
 	case at <= slices.Index(order, before):
 		return driver.NotApplied, nil
 	case got == begun:
@@ -281,7 +281,7 @@ func (r *room) runScripts(ctx context.Context, p *site, kind gaussdb.Kind) error
 	}
 	for _, need := range []string{"template0", "template1"} {
 		if !slices.Contains(dbs, need) {
-			return fmt.Errorf("%s: there is no database %s", p.Name, need)
+			return say.Errorf("%s: there is no database %s", "%s：没有数据库 %s", p.Name, need)
 		}
 	}
 	for _, db := range dbs {

@@ -3,8 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -52,7 +50,7 @@ func remember(v any) (driver.Memo, error) { return json.Marshal(v) }
 // durable before Do started.
 func recall(m driver.Memo, v any) error {
 	if len(m) == 0 {
-		return errors.New("the step's memo is missing from the journal")
+		return say.Errorf("the step's memo is missing from the journal", "日志中缺少该步骤的备忘")
 	}
 	return json.Unmarshal(m, v)
 }
@@ -105,7 +103,7 @@ func (switchAction) Probe(ctx context.Context, t driver.Target) (driver.Standing
 		}
 		return driver.NotApplied, nil
 	}
-	return driver.Unknown, fmt.Errorf("%s: %s points to %q, neither the old release nor the new one", s.Name, s.current(), link)
+	return driver.Unknown, say.Errorf("%s: %s points to %q, neither the old release nor the new one", "%s：%s 指向 %q，既不是旧版本也不是新版本", s.Name, s.current(), link)
 }
 
 func (switchAction) Do(ctx context.Context, t driver.Target) error {
@@ -119,7 +117,7 @@ func (switchAction) Do(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if got != release {
-		return fmt.Errorf("%s: %s holds release %s", s.Name, s.dir(release), got)
+		return say.Errorf("%s: %s holds release %s", "%s：%s 中的版本为 %s", s.Name, s.dir(release), got)
 	}
 	return s.flip(ctx, release)
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -292,7 +291,7 @@ func (startAction) Probe(ctx context.Context, t driver.Target) (driver.Standing,
 		return driver.Unknown, err
 	}
 	if recovering != (t.Step.Args["upstream"] != "") {
-		return driver.Unknown, fmt.Errorf("%s: in recovery: %t; the plan expects the other role", s.Name, recovering)
+		return driver.Unknown, say.Errorf("%s: in recovery: %t; the plan expects the other role", "%s：处于恢复状态：%t；计划要求的是另一角色", s.Name, recovering)
 	}
 	if recovering && t.Step.Args["follows"] != "later" {
 		r, err := c.receiver(ctx)
@@ -372,7 +371,7 @@ func (s *site) proveRecovery(ctx context.Context) error {
 	defer c.close()
 	recovering, err := c.inRecovery(ctx)
 	if err == nil && !recovering {
-		err = fmt.Errorf("%s: started as a standby, but accepts writes", s.Name)
+		err = say.Errorf("%s: started as a standby, but accepts writes", "%s：以备库启动，却接受写入", s.Name)
 	}
 	return err
 }
@@ -516,7 +515,7 @@ func setSlots(ctx context.Context, t driver.Target, names []string, want bool) e
 	}
 	for _, name := range names {
 		if _, ok := have[name]; ok != want {
-			return fmt.Errorf("%s: slot %s is there: %t, wanted: %t", s.Name, name, ok, want)
+			return say.Errorf("%s: slot %s is there: %t, wanted: %t", "%s：复制槽 %s 存在：%t，应为：%t", s.Name, name, ok, want)
 		}
 	}
 	return nil

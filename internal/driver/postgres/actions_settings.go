@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -404,7 +403,7 @@ func (repointAction) Undo(ctx context.Context, t driver.Target) error {
 		// A node that does not run cannot be followed: the standby stays where it is.
 		p, err := old.process(ctx)
 		if err == nil && !p.running() {
-			err = errors.New("its server does not run")
+			err = say.Errorf("its server does not run", "其服务器没有运行")
 		}
 		if err != nil {
 			return &driver.Owed{Node: old.Name, Err: err}

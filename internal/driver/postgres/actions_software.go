@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -31,7 +30,7 @@ func (s *site) point(ctx context.Context, link string) error {
 		return err
 	}
 	if now, err = s.text(ctx, "readlink", s.current()); err == nil && now != link {
-		err = fmt.Errorf("%s: %s points to %q and not to %q", s.Name, s.current(), now, link)
+		err = say.Errorf("%s: %s points to %q and not to %q", "%s：%s 指向 %q，而不是 %q", s.Name, s.current(), now, link)
 	}
 	return err
 }
@@ -184,9 +183,9 @@ func (unpackAction) Probe(ctx context.Context, t driver.Target) (driver.Standing
 			return driver.Applied, nil
 		}
 		if err == nil {
-			err = fmt.Errorf("it holds release %s", got)
+			err = say.Errorf("it holds release %s", "其中的版本为 %s", got)
 		}
-		return driver.Unknown, fmt.Errorf("%s: %s was there before and is not release %s: %w", s.Name, s.dir(release), release, err)
+		return driver.Unknown, say.Errorf("%s: %s was there before and is not release %s: %w", "%s：%s 早已存在，且不是版本 %s：%w", s.Name, s.dir(release), release, err)
 	}
 	partial, err := s.exists(ctx, partialDir(s, release))
 	if err != nil {

@@ -87,7 +87,7 @@ func (c *counter) Read(b []byte) (int, error) {
 func (l *packageList) read(r io.Reader) error {
 	zr, err := gzip.NewReader(r)
 	if err != nil {
-		return fmt.Errorf("not a gzip archive: %w", err)
+		return say.Errorf("not a gzip archive: %w", "不是 gzip 归档：%w", err)
 	}
 	tr := tar.NewReader(io.LimitReader(zr, maxUnpacked))
 	for {
@@ -96,11 +96,11 @@ func (l *packageList) read(r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("the archive is damaged: %w", err)
+			return say.Errorf("the archive is damaged: %w", "归档已损坏：%w", err)
 		}
 		name := path.Clean(h.Name)
 		if strings.HasPrefix(name, "../") || path.IsAbs(name) {
-			return fmt.Errorf("entry %q leaves the archive", h.Name)
+			return say.Errorf("entry %q leaves the archive", "条目 %q 超出了归档范围", h.Name)
 		}
 		l.Unpacked += (h.Size + 4095) &^ 4095
 		l.Files[path.Base(name)] = true
@@ -111,7 +111,7 @@ func (l *packageList) read(r io.Reader) error {
 				l.Machine = elfMachine(head)
 			}
 			if l.Release, err = releaseIn(tr); err != nil {
-				return fmt.Errorf("the archive is damaged: %w", err)
+				return say.Errorf("the archive is damaged: %w", "归档已损坏：%w", err)
 			}
 		}
 	}

@@ -1,8 +1,9 @@
 package postgres
 
 import (
-	"fmt"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // A conninfo is libpq's keyword/value connection string. Its words are kept in
@@ -27,7 +28,7 @@ func parseConninfo(s string) (conninfo, error) {
 		p.blanks()
 		if key == "" || p.end() || p.s[p.i] != '=' {
 			// The text may hold a password: the error never repeats it.
-			return nil, fmt.Errorf("primary_conninfo is not of the form key=value at byte %d", p.i)
+			return nil, say.Errorf("primary_conninfo is not of the form key=value at byte %d", "primary_conninfo 在第 %d 字节处不是 key=value 形式", p.i)
 		}
 		p.i++
 		p.blanks()
@@ -83,7 +84,7 @@ func (p *conninfoText) value() (string, error) {
 		}
 	}
 	if quoted {
-		return "", fmt.Errorf("primary_conninfo has a quote that is not closed")
+		return "", say.Errorf("primary_conninfo has a quote that is not closed", "primary_conninfo 中有未闭合的引号")
 	}
 	return b.String(), nil
 }

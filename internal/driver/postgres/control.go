@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // lsn is a position in the write-ahead log.
@@ -22,7 +24,7 @@ func parseLSN(s string) (lsn, error) {
 	h, err1 := strconv.ParseUint(hi, 16, 32)
 	l, err2 := strconv.ParseUint(lo, 16, 32)
 	if !ok || err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("%q is not a WAL position", s)
+		return 0, say.Errorf("%q is not a WAL position", "%q 不是 WAL 位置", s)
 	}
 	return lsn(h<<32 | l), nil
 }
@@ -80,14 +82,14 @@ const (
 // parseControl reads the head of global/pg_control and checks its CRC.
 func parseControl(b []byte) (control, error) {
 	if len(b) < controlCRC+4 {
-		return control{}, fmt.Errorf("pg_control is cut off: %d bytes", len(b))
+		return control{}, say.Errorf("pg_control is cut off: %d bytes", "pg_control 不完整：%d 字节", len(b))
 	}
 	le := binary.LittleEndian
 	if v := le.Uint32(b[8:]); v != controlVersion && v != controlVersion17 {
-		return control{}, fmt.Errorf("pg_control has version %d; releases 13 to 17 have %d or %d", v, controlVersion, controlVersion17)
+		return control{}, say.Errorf("pg_control has version %d; releases 13 to 17 have %d or %d", "pg_control 的版本为 %d；13 至 17 版应为 %d 或 %d", v, controlVersion, controlVersion17)
 	}
 	if got, want := crc32.Checksum(b[:controlCRC], crc32.MakeTable(crc32.Castagnoli)), le.Uint32(b[controlCRC:]); got != want {
-		return control{}, fmt.Errorf("pg_control is damaged or was read while it was written: CRC %08x, recorded %08x", got, want)
+		return control{}, say.Errorf("pg_control is damaged or was read while it was written: CRC %08x, recorded %08x", "pg_control 已损坏或读取时正被写入：CRC %08x，记录为 %08x", got, want)
 	}
 	return control{
 		SystemID:      le.Uint64(b),
@@ -135,10 +137,10 @@ func parsePidFile(s string) (pidFile, error) {
 	lines := strings.Split(s, "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
 	if err != nil || pid == 0 {
-		return pidFile{}, fmt.Errorf("postmaster.pid starts with %q, not a process id", lines[0])
+		return pidFile{}, say.Errorf("postmaster.pid starts with %q, not a process id", "postmaster.pid 以 %q 开头，而不是进程号", lines[0])
 	}
 	if pid < 0 {
-		return pidFile{}, fmt.Errorf("a single-user server (process %d) uses the data directory", -pid)
+		return pidFile{}, say.Errorf("a single-user server (process %d) uses the data directory", "单用户服务器（进程 %d）正在使用该数据目录", -pid)
 	}
 	p := pidFile{PID: pid}
 	for i, at := range map[int]*string{1: &p.Data, 3: &p.Port, 7: &p.Status} {

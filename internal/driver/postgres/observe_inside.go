@@ -3,13 +3,13 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/shiplift/shiplift/internal/host"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 func isHostKey(err error) bool { return errors.Is(err, host.ErrHostKey) }
@@ -92,7 +92,7 @@ func (s *site) lookLibraries(ctx context.Context, c *conn, n *seen) error {
 func (s *site) librariesOf(ctx context.Context, n *seen, database string) error {
 	c, err := s.connectTo(ctx, database)
 	if err != nil {
-		return fmt.Errorf("database %s: %w", database, err)
+		return say.Errorf("database %s: %w", "数据库 %s：%w", database, err)
 	}
 	defer c.close()
 	rows, err := c.table(ctx, "libraries", `select distinct probin from pg_proc where probin is not null order by probin`)

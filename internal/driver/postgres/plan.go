@@ -28,7 +28,7 @@ const (
 func (d *Driver) Plan(_ *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
 	v, ok := o.Detail.(*view)
 	if !ok {
-		return plan.Plan{}, fmt.Errorf("the observation was not made by driver %s", d.Name())
+		return plan.Plan{}, say.Errorf("the observation was not made by driver %s", "该观察结果不是由驱动 %s 得出的", d.Name())
 	}
 	b := &builder{v: v, r: r, to: r.To, uniq: map[string]int{}}
 	if err := b.settle(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // This file knows what the server can be asked and told. Each statement has a
@@ -50,7 +51,7 @@ func (c *conn) identity(ctx context.Context) (identity, error) {
 	id.Clock, err6 = parseEpoch(r[8])
 	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if err != nil {
-			return identity{}, fmt.Errorf("%s: identity: %w", c.node, err)
+			return identity{}, say.Errorf("%s: identity: %w", "%s：标识：%w", c.node, err)
 		}
 	}
 	return id, nil
@@ -63,12 +64,12 @@ func parseEpoch(s string) (time.Time, error) {
 	whole, frac, _ := strings.Cut(s, ".")
 	sec, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is not a time", s)
+		return time.Time{}, say.Errorf("%q is not a time", "%q 不是时间", s)
 	}
 	frac = (frac + "000000000")[:9]
 	nsec, err := strconv.ParseInt(frac, 10, 64)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is not a time", s)
+		return time.Time{}, say.Errorf("%q is not a time", "%q 不是时间", s)
 	}
 	return time.Unix(sec, nsec), nil
 }
@@ -188,7 +189,7 @@ func (c *conn) senders(ctx context.Context) ([]sender, error) {
 		out[i] = sender{App: r[0], Addr: r[1], State: r[2], Sync: r[3]}
 		for j, at := range []*lsn{&out[i].Sent, &out[i].Flush, &out[i].Replay} {
 			if *at, err = parseLSN(r[4+j]); err != nil {
-				return nil, fmt.Errorf("%s: senders: %w", c.node, err)
+				return nil, say.Errorf("%s: senders: %w", "%s：发送进程：%w", c.node, err)
 			}
 		}
 	}
@@ -230,7 +231,7 @@ func (c *conn) slots(ctx context.Context, major int) ([]slot, error) {
 	for i, r := range rows {
 		out[i] = slot{Name: r[0], Type: r[1], Plugin: r[2], Active: yes(r[3]), Temporary: yes(r[4]), WALStatus: r[6], Failover: yes(r[7])}
 		if out[i].Restart, err = parseLSN(r[5]); err != nil {
-			return nil, fmt.Errorf("%s: slots: %w", c.node, err)
+			return nil, say.Errorf("%s: slots: %w", "%s：复制槽：%w", c.node, err)
 		}
 	}
 	return out, nil
@@ -322,7 +323,7 @@ func (c *conn) positions(ctx context.Context) (received, replayed lsn, err error
 func (c *conn) promoteIf(ctx context.Context, proof lsn) (bool, error) {
 	v, err := c.value(ctx, "promote-if", `select case when pg_is_in_recovery() and pg_last_wal_replay_lsn() > $1::pg_lsn then pg_promote(false)::text else 'wait' end`, proof.String())
 	if v == "f" || v == "false" {
-		return false, fmt.Errorf("%s: pg_promote could not signal the server", c.node)
+		return false, say.Errorf("%s: pg_promote could not signal the server", "%s：pg_promote 无法通知服务器", c.node)
 	}
 	return err == nil && v != "wait", err
 }

@@ -173,7 +173,7 @@ func (s *site) runRewind(ctx context.Context, f *fork, argv []string, source con
 	if s.PasswordSetting != "" {
 		var err error
 		if password, err = s.env.Secret(s.Name, s.PasswordSetting); err != nil {
-			return fmt.Errorf("%s: password: %w", s.Name, err)
+			return say.Errorf("%s: password: %w", "%s：口令：%w", s.Name, err)
 		}
 	}
 	pass := source.get("passfile")

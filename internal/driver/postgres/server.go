@@ -152,7 +152,7 @@ func (s *site) says(ctx context.Context, binary string) (string, error) {
 	}
 	r := parseReleaseLine(out)
 	if r == "" {
-		return "", fmt.Errorf("%s: %s -V answered %q", s.Name, binary, out)
+		return "", say.Errorf("%s: %s -V answered %q", "%s：%s -V 返回 %q", s.Name, binary, out)
 	}
 	return r, nil
 }
@@ -177,7 +177,7 @@ func (s *site) flip(ctx context.Context, release string) error {
 		return err
 	}
 	if got != release {
-		return fmt.Errorf("%s: %s was pointed at %s, but its postgres says %s", s.Name, s.current(), release, got)
+		return say.Errorf("%s: %s was pointed at %s, but its postgres says %s", "%s：%s 已指向 %s，但其 postgres 报告 %s", s.Name, s.current(), release, got)
 	}
 	return nil
 }

@@ -82,12 +82,12 @@ func (s *site) connectTo(ctx context.Context, database string) (*conn, error) {
 	}
 	cfg, err := parseConfig(words.String())
 	if err != nil {
-		return nil, fmt.Errorf("%s: connection settings: %w", s.Name, err)
+		return nil, say.Errorf("%s: connection settings: %w", "%s：连接参数：%w", s.Name, err)
 	}
 	cfg.Password = ""
 	if s.PasswordSetting != "" {
 		if cfg.Password, err = s.env.Secret(s.Name, s.PasswordSetting); err != nil {
-			return nil, fmt.Errorf("%s: password: %w", s.Name, err)
+			return nil, say.Errorf("%s: password: %w", "%s：口令：%w", s.Name, err)
 		}
 	}
 	cfg.RuntimeParams = runtimeParams
@@ -117,7 +117,7 @@ func (s *site) open(ctx context.Context, h host.Host, cfg *pgconn.Config) (*conn
 	cfg.ConnectTimeout = connectTimeout
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("%s: connect to the server: %w", s.Name, err)
+		return nil, say.Errorf("%s: connect to the server: %w", "%s：连接服务器：%w", s.Name, err)
 	}
 	return &conn{pg: pg, node: s.Name}, nil
 }
@@ -172,7 +172,7 @@ func (c *conn) row(ctx context.Context, n int, tag, sql string, args ...string) 
 		return nil, err
 	}
 	if len(rows) != 1 || len(rows[0]) < n {
-		return nil, fmt.Errorf("%s: %s: one row of %d columns expected, %d rows came", c.node, tag, n, len(rows))
+		return nil, say.Errorf("%s: %s: one row of %d columns expected, %d rows came", "%s：%s：应为一行 %d 列，实为 %d 行", c.node, tag, n, len(rows))
 	}
 	return rows[0], nil
 }

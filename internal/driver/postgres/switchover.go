@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -201,9 +200,9 @@ func (switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.Stan
 	case st.toPrimary && (st.signal || gone(st.fromErr)):
 		return driver.Applied, nil
 	case st.toPrimary:
-		return driver.Unknown, fmt.Errorf("%s is primary, but %s has no standby.signal: a start would make a second primary", p.to.Name, p.from.Name)
+		return driver.Unknown, say.Errorf("%s is primary, but %s has no standby.signal: a start would make a second primary", "%s 是主库，但 %s 没有 standby.signal：启动它会产生第二个主库", p.to.Name, p.from.Name)
 	case !st.toKnown:
-		return driver.Unknown, fmt.Errorf("%s does not answer, so nobody knows whether it was promoted: %w", p.to.Name, p.te)
+		return driver.Unknown, say.Errorf("%s does not answer, so nobody knows whether it was promoted: %w", "%s 没有应答，无法得知其是否已提升：%w", p.to.Name, p.te)
 	case st.fromErr != nil:
 		return driver.Unknown, st.fromErr
 	case !st.fromPrimary || st.signal:
@@ -304,11 +303,11 @@ func (p *pair) prepare(ctx context.Context) (identity, error) {
 	}
 	switch {
 	case from.Recovery:
-		return from, fmt.Errorf("%s is not the primary any more", p.from.Name)
+		return from, say.Errorf("%s is not the primary any more", "%s 已不是主库", p.from.Name)
 	case !to.Recovery:
 		return from, twoPrimaries(p.from.Name, p.to.Name)
 	case from.SystemID != to.SystemID || from.Timeline != to.Timeline:
-		return from, fmt.Errorf("%s (system %s, timeline %d) and %s (system %s, timeline %d) are not of one history",
+		return from, say.Errorf("%s (system %s, timeline %d) and %s (system %s, timeline %d) are not of one history", "%s（系统 %s，时间线 %d）与 %s（系统 %s，时间线 %d）不同源",
 			p.from.Name, from.SystemID, from.Timeline, p.to.Name, to.SystemID, to.Timeline)
 	}
 	// First what changes nothing: a candidate that does not catch up ends the
@@ -410,14 +409,14 @@ func (p *pair) cut(ctx context.Context) (control, error) {
 	c.Timeout = 2*cutDeadline + 10*time.Second
 	res, err := p.from.run(ctx, c)
 	if err != nil {
-		return control{}, fmt.Errorf("stop the primary %s: %w", p.from.Name, err)
+		return control{}, say.Errorf("stop the primary %s: %w", "停止主库 %s：%w", p.from.Name, err)
 	}
 	end, err := parseControl(res.Stdout)
 	if err != nil {
 		end, err = p.from.control(ctx) // read while it was written
 	}
 	if err == nil && end.State != stateShutDown {
-		err = fmt.Errorf("%s: its control file says %q after the stop", p.from.Name, end.State)
+		err = say.Errorf("%s: its control file says %q after the stop", "%s：停止之后其控制文件为 %q", p.from.Name, end.State)
 	}
 	return end, err
 }
@@ -432,7 +431,7 @@ func (e *unprovenError) Unwrap() error { return e.err }
 // replayed the old primary's shutdown checkpoint (I4), and waits until it is primary.
 func (p *pair) promote(ctx context.Context, before identity, end control) error {
 	if sys := strconv.FormatUint(end.SystemID, 10); sys != before.SystemID || int(end.Timeline) != before.Timeline {
-		return &unprovenError{fmt.Errorf("%s: the control file is of system %s, timeline %d; expected %s, %d", p.from.Name, sys, end.Timeline, before.SystemID, before.Timeline)}
+		return &unprovenError{say.Errorf("%s: the control file is of system %s, timeline %d; expected %s, %d", "%s：控制文件属于系统 %s、时间线 %d；应为 %s、%d", p.from.Name, sys, end.Timeline, before.SystemID, before.Timeline)}
 	}
 	spec := wait.Spec{
 		What: say.F("%s has replayed the last record of %s (%s)", "%s 已回放 %s 的最后一条记录（%s）", p.to.Name, p.from.Name, end.Checkpoint.String()), Node: p.to.Name,

@@ -1,10 +1,11 @@
 package postgres
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // syncNames is a parsed synchronous_standby_names (PostgreSQL manual 20.6.2):
@@ -130,11 +131,11 @@ func parseSyncNames(s string) (syncNames, error) {
 	if rest[0].number() && len(rest) > 1 && rest[1].is("(") {
 		out.num, _ = strconv.Atoi(rest[0].text)
 		if out.num < 1 || !rest[len(rest)-1].is(")") {
-			return syncNames{}, fmt.Errorf("synchronous_standby_names %q: the list in parentheses is not whole", s)
+			return syncNames{}, say.Errorf("synchronous_standby_names %q: the list in parentheses is not whole", "synchronous_standby_names %q：括号中的列表不完整", s)
 		}
 		out.paren, rest = true, rest[2:len(rest)-1]
 	} else if out.method != "" {
-		return syncNames{}, fmt.Errorf("synchronous_standby_names %q: no list behind %s", s, out.method)
+		return syncNames{}, say.Errorf("synchronous_standby_names %q: no list behind %s", "synchronous_standby_names %q：%s 后面没有列表", s, out.method)
 	}
 	out.names, err = nameList(s, rest)
 	return out, err
@@ -145,17 +146,17 @@ func nameList(s string, rest []syncToken) (names []string, err error) {
 	for i, t := range rest {
 		if i%2 == 1 {
 			if !t.is(",") {
-				return nil, fmt.Errorf("synchronous_standby_names %q: comma expected before %q", s, t.text)
+				return nil, say.Errorf("synchronous_standby_names %q: comma expected before %q", "synchronous_standby_names %q：%q 之前应有逗号", s, t.text)
 			}
 			continue
 		}
 		if t.mark() {
-			return nil, fmt.Errorf("synchronous_standby_names %q: name expected, found %q", s, t.text)
+			return nil, say.Errorf("synchronous_standby_names %q: name expected, found %q", "synchronous_standby_names %q：应为名称，实为 %q", s, t.text)
 		}
 		names = append(names, t.text)
 	}
 	if len(rest)%2 == 0 {
-		return nil, fmt.Errorf("synchronous_standby_names %q: a name is missing", s)
+		return nil, say.Errorf("synchronous_standby_names %q: a name is missing", "synchronous_standby_names %q：缺少名称", s)
 	}
 	return names, nil
 }
@@ -184,7 +185,7 @@ func syncTokens(s string) ([]syncToken, error) {
 		case c == '"':
 			name, n, ok := quotedSyncName(s[i:])
 			if !ok {
-				return nil, fmt.Errorf("synchronous_standby_names %q: a quote is not closed", s)
+				return nil, say.Errorf("synchronous_standby_names %q: a quote is not closed", "synchronous_standby_names %q：引号未闭合", s)
 			}
 			out, i = append(out, syncToken{name, false}), i+n
 		case identifierByte(c):
@@ -194,7 +195,7 @@ func syncTokens(s string) ([]syncToken, error) {
 			}
 			out = append(out, syncToken{s[from:i], true})
 		default:
-			return nil, fmt.Errorf("synchronous_standby_names %q: unexpected %q", s, c)
+			return nil, say.Errorf("synchronous_standby_names %q: unexpected %q", "synchronous_standby_names %q：意外的 %q", s, c)
 		}
 	}
 	return out, nil
