@@ -235,8 +235,8 @@ func (a switchoverAction) Probe(ctx context.Context, t driver.Target) (driver.St
 		if err != nil {
 			return half(err)
 		}
-		if p != nil { // a third node: somebody else moved the role
-			return driver.Unknown, say.Errorf("%s is the primary, neither %s nor %s", "主库是 %s，既不是 %s 也不是 %s", p.Name, from.Name, to.Name)
+		if p != nil { // a third node: somebody else moved the role, and the way back begins with bringing it back
+			return driver.Half, nil
 		}
 		for _, s := range []*site{from, to} { // no primary at all, and a node that does not answer might be one
 			if _, err := s.Query(ctx, s.Data); err != nil {

@@ -17,13 +17,14 @@ const cmProcKind = "cm"
 
 type cmState struct {
 	leader string // node whose cm_server is primary
+	voting bool   // a vote is to come
 	paused bool   // cm_ctl pause was the last word
 }
 
 func (c cmState) clone() cmState { return c }
 
 type cmEvent struct {
-	what string // "proc" or "inst"
+	what string // "proc", "inst" or "vote"
 	name string
 }
 
@@ -123,33 +124,33 @@ func cmAct(w *sim.World, e sim.Event) {
 	s.settle(w)
 	m := w.Machine(e.Node)
 	a := e.Arg.(cmEvent)
-	if !m.Up() {
-		if a.what == "proc" {
-			w.After(40*time.Second, evCM, e.Node, a)
-		}
+	if a.what == "vote" {
+		s.vote(w)
 		return
 	}
-	if a.what == "proc" {
-		if a.name != "om_monitor" && s.cmProc(m, "om_monitor") == nil {
-			w.After(2*time.Second, evCM, e.Node, a)
-			return
-		}
-		if m.Exists(s.opts.App()+"/bin/cluster_manual_start") && a.name != "om_monitor" {
-			return
-		}
-		s.startCMProc(m, a.name)
-		s.elect(w)
-		if a.name == "cm_agent" {
-			for _, in := range s.on(e.Node) {
-				if in.srv == nil {
-					s.cmNotice(w, in)
-				}
+	if a.what == "inst" {
+		s.cmLook(w, s.inst(a.name))
+		return
+	}
+	if !m.Up() {
+		w.After(40*time.Second, evCM, e.Node, a)
+		return
+	}
+	if a.name != "om_monitor" && s.cmProc(m, "om_monitor") == nil {
+		w.After(2*time.Second, evCM, e.Node, a)
+		return
+	}
+	if m.Exists(s.opts.App()+"/bin/cluster_manual_start") && a.name != "om_monitor" {
+		return
+	}
+	s.startCMProc(m, a.name)
+	s.elect(w)
+	if a.name == "cm_agent" {
+		for _, in := range s.on(e.Node) {
+			if in.srv == nil {
+				s.cmNotice(w, in)
 			}
 		}
-		return
-	}
-	if in := s.inst(a.name); in != nil && in.srv == nil && s.cmMay(w, in) {
-		s.revive(w, in)
 	}
 }
 
@@ -160,30 +161,116 @@ func (s *state) cmMay(w *sim.World, in *instance) bool {
 	return s.opts.CM && m.Up() && s.cmProc(m, "cm_agent") != nil && !m.Exists(bin+"cluster_manual_start") && !m.Exists(fmt.Sprintf("%sinstance_manual_start_%d", bin, in.id)) && !m.Exists(bin+"cluster_manual_pause")
 }
 
-// cmNotice lets the agent of a node act on an instance that is down.
+// cmNotice lets the agent of a node look at an instance that is down.
 func (s *state) cmNotice(w *sim.World, in *instance) {
-	if s.cmMay(w, in) {
+	if s.opts.CM && !in.noticed {
+		in.noticed = true
 		w.After(5*time.Second+time.Duration(w.Rand().IntN(3000))*time.Millisecond, evCM, in.node, cmEvent{"inst", in.name})
 	}
 }
 
-// revive starts an instance again; when the primary is gone another is elected.
+// cmLook starts an instance that is down, and looks again later when that is not allowed now.
+func (s *state) cmLook(w *sim.World, in *instance) {
+	in.noticed = false
+	switch {
+	case in.srv != nil:
+	case s.cmMay(w, in):
+		s.revive(w, in)
+	default:
+		s.cmNotice(w, in)
+	}
+}
+
+// arbitration is how often cm_server asks the agents while there is no primary.
+const arbitration = 5 * time.Second
+
+// callVote lets the cluster manager look for a primary in a while.
+func (s *state) callVote(w *sim.World, in time.Duration) {
+	if s.opts.CM && !s.cm.voting {
+		s.cm.voting = true
+		w.After(in, evCM, "", cmEvent{what: "vote"})
+	}
+}
+
+// vote is the event in which cm_server makes the running standby with the
+// newest log the primary, by term and then by position, when none is left; it
+// needs word of a majority. Not while an in-place upgrade is open or the
+// cluster is paused (spec section 8.2), and it asks again until there is one.
+func (s *state) vote(w *sim.World) {
+	s.cm.voting = false
+	if s.primaryOf() != nil || s.changing() {
+		return
+	}
+	anybody := false
+	for _, in := range s.insts {
+		anybody = anybody || in.srv != nil
+	}
+	if !anybody {
+		return
+	}
+	if best := s.best(w, nil); s.cm.leader != "" && best != nil && best.srv != nil && s.majority(w) && !s.resting(w, best) {
+		s.crown(w, best, "")
+		best.wal.elected = true // the branch is new: nobody else holds it yet
+		return
+	}
+	s.callVote(w, arbitration)
+}
+
+// resting says that the cluster manager shall elect nobody.
+func (s *state) resting(w *sim.World, in *instance) bool {
+	m := w.Machine(in.node)
+	bin := s.opts.App() + "/bin/"
+	return s.maintenance(m) || m.Exists(bin+"cluster_manual_pause") || m.Exists(bin+"cluster_manual_start")
+}
+
+func (s *state) maintenance(m *sim.Machine) bool {
+	return m.Exists(s.opts.socketDir()+"/binary_upgrade/inplace_upgrade_flag") && s.upgradeFrom(m) > 0
+}
+
+// changing says that a switchover is under way.
+func (s *state) changing() bool {
+	return slices.ContainsFunc(s.insts, func(in *instance) bool { return in.srv != nil && in.srv.phase != "" })
+}
+
+// reports says that the cluster manager knows what an instance holds: its server
+// runs, or waits to be told its role.
+func (s *state) reports(w *sim.World, in *instance) bool {
+	if !w.Machine(in.node).Connected() || s.cmProc(w.Machine(in.node), "cm_agent") == nil {
+		return false
+	}
+	return in.srv != nil || s.cmMay(w, in)
+}
+
+// majority says whether more than half of those that could be the primary report.
+func (s *state) majority(w *sim.World) bool {
+	all, known := 0, 0
+	for _, in := range s.insts {
+		if in.static == 'C' {
+			continue
+		}
+		all++
+		if s.reports(w, in) {
+			known++
+		}
+	}
+	return 2*known > all
+}
+
+// revive starts an instance again; when the primary is gone and nobody who
+// reports has a newer log it becomes the primary, otherwise a standby.
 func (s *state) revive(w *sim.World, in *instance) {
 	m := w.Machine(in.node)
-	maintenance := m.Exists(s.opts.socketDir()+"/binary_upgrade/inplace_upgrade_flag") && s.upgradeFrom(m) > 0
 	role := "standby"
 	if in.static == 'C' {
 		role = "cascade_standby"
 	}
 	before := in.wal
-	if s.primaryOf() == nil {
-		best := s.best(w, in)
-		switch {
-		case best == in || best.srv == nil || maintenance:
+	if s.primaryOf() == nil && !s.changing() {
+		switch best := s.best(w, in); {
+		case best == in && s.majority(w), s.maintenance(m):
 			role = "primary"
-		case s.cm.leader != "" && best.standby():
-			s.crown(w, best, "")
-			best.wal.elected = true // the branch is new: nobody else holds it yet
+		default:
+			s.callVote(w, arbitration)
 		}
 	}
 	args := []string{"-D", in.data, "-M", role}
@@ -220,7 +307,7 @@ func rebuild(w *sim.World, e sim.Event) {
 	s := stateOf(w)
 	s.settle(w)
 	in := s.inst(e.Arg.(string))
-	if in == nil || !in.standby() || in.srv.joining != e.Seq {
+	if in == nil || in.srv == nil || in.srv.joining != e.Seq {
 		return
 	}
 	in.srv.joining = 0
@@ -239,15 +326,29 @@ func (s *state) primaryOf() *instance {
 	return nil
 }
 
-// best is the instance with the most data among those that are up, or in itself.
+// best is the instance with the newest log among those that are up, or in
+// itself; with a cluster manager also among those that wait to be told their
+// role. Where in is nil only those count that run. nil when there is none.
 func (s *state) best(w *sim.World, in *instance) *instance {
 	best := in
 	for _, other := range s.insts {
-		if other.srv != nil && other.srv.role == roleStandby && w.Machine(other.node).Connected() && (best == in && other.lsn >= in.lsn || other.lsn > best.lsn) {
+		switch {
+		case other == in || !w.Machine(other.node).Connected():
+		case other.srv == nil && (in == nil || !s.opts.CM || other.static == 'C' || !s.reports(w, other)):
+		case other.srv != nil && other.srv.role != roleStandby:
+		case best == nil, best == in && other.srv != nil && !newer(in, other), newer(other, best):
 			best = other
 		}
 	}
 	return best
+}
+
+// newer compares logs: a later term first, then the position.
+func newer(a, b *instance) bool {
+	if a.wal != b.wal {
+		return a.wal.id > b.wal.id
+	}
+	return a.lsn > b.lsn
 }
 
 func (s *state) upgradeFrom(m *sim.Machine) int {

@@ -416,7 +416,8 @@ var hooks = map[string]func(*sim.World, *sim.Machine, []string){
 			m.Signal(m.Proc(in.srv.pid), "STOP")
 		}
 	},
-	// somebody else moves the primary: it is killed, the best standby promoted
+	// somebody else moves the primary: it is killed, and the best standby promoted,
+	// if that holds all that was acknowledged
 	"failover": func(w *sim.World, _ *sim.Machine, _ []string) {
 		s := stateOf(w)
 		s.settle(w)
@@ -425,11 +426,12 @@ var hooks = map[string]func(*sim.World, *sim.Machine, []string){
 			return
 		}
 		best := s.best(w, old)
-		kill(w, old)
-		if best != old && best.standby() {
-			s.promote(w, best)
-			best.wal.elected = true // the branch is new: nobody else holds it yet
+		if best == old || s.lostAt(best) > 0 {
+			return
 		}
+		kill(w, old)
+		s.promote(w, best)
+		best.wal.elected = true // the branch is new: nobody else holds it yet
 	},
 	"switchover never": func(w *sim.World, _ *sim.Machine, _ []string) { stateOf(w).fault = switchFault{Kind: "timeoutNever"} },
 	"switchover late": func(w *sim.World, _ *sim.Machine, _ []string) {

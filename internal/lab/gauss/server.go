@@ -322,7 +322,13 @@ func (s *state) down(w *sim.World, in *instance, clean bool) {
 	if clean {
 		w.Machine(in.node).Remove(in.data + "/postmaster.pid")
 	}
+	ruled := in.primary()
 	in.srv, in.stopped, in.told = nil, w.Time(), clean
+	if ruled && w.Machine(in.node).Connected() {
+		s.callVote(w, 2*time.Second)
+	} else if ruled { // nobody tells: only when its agent is missed
+		s.callVote(w, 10*time.Second)
+	}
 	s.countDown(w)
 	s.watchers(w, in)
 }

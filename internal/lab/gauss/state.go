@@ -115,6 +115,7 @@ type instance struct {
 	running string // image that last ran on the data
 	stopped time.Time
 	told    bool // its last server was told to stop, and did not fall
+	noticed bool // the cluster manager's agent will look at it
 	srv     *server
 }
 
@@ -372,7 +373,7 @@ func link(w *sim.World, e sim.Event) {
 	s := stateOf(w)
 	s.settle(w)
 	in := s.inst(e.Arg.(string))
-	if in == nil || !in.standby() || in.srv.joining != e.Seq {
+	if in == nil || in.srv == nil || in.srv.joining != e.Seq {
 		return
 	}
 	in.srv.joining = 0
