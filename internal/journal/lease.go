@@ -195,7 +195,7 @@ func (l *Lease) acquire(ctx context.Context, nodes []string) error {
 		}
 		if len(seen) == 0 {
 			return &say.Problem{
-				Text: say.F("no node answers, so the lease cannot be taken", "没有节点应答，无法取得操作租约"),
+				Text: say.F("the lease cannot be taken", "无法取得操作租约"),
 				Next: say.F("check the connections: shiplift check", "检查连接：shiplift check"),
 				Err:  ErrNoAnswer,
 			}
@@ -337,7 +337,7 @@ func (l *Lease) swap(ctx context.Context, order []string, seen map[string]grant)
 		return first(err, l.release(ctx))
 	}
 	if len(l.Nodes()) == 0 {
-		return &say.Problem{Text: say.F("no node answers, so the lease cannot be taken", "没有节点应答，无法取得操作租约")}
+		return &say.Problem{Text: say.F("the lease cannot be taken", "无法取得操作租约")}
 	}
 	return nil
 }
