@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/say"
 )
@@ -181,7 +183,7 @@ func (a *asker) packages(context.Context) ([]check.Finding, error) {
 }
 
 // strategy tells small or big with its reason, or the refusal with its rule.
-func (a *asker) strategy(context.Context) ([]check.Finding, error) {
+func (a *asker) strategy(ctx context.Context) ([]check.Finding, error) {
 	pkg, err := a.pkg()
 	if err != nil {
 		return nil, nil //nolint:nilerr // the check of the package has told it
@@ -206,9 +208,24 @@ func (a *asker) strategy(context.Context) ([]check.Finding, error) {
 		why = say.F("big upgrade: the kernel number goes from %s to %s", "大版本升级：内核版本号从 %s 变为 %s", s.From.Kernel.Dotted(), s.To.Kernel.Dotted())
 	}
 	fs := []check.Finding{mark(check.Pass, "", "", why, s.FromName+" → "+s.ToName, say.Text{})}
-	for _, name := range pkg.Scripts.Gone {
-		for _, n := range a.live() {
-			if v := n.Settings[name]; v != "" {
+	gone, err := a.gone(ctx, pkg.Scripts.Gone)
+	return append(fs, gone...), err
+}
+
+// gone tells of settings that are set and that the new release does not know.
+func (a *asker) gone(ctx context.Context, names []string) ([]check.Finding, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var fs []check.Finding
+	for _, n := range a.live() {
+		b, err := host.ReadFile(ctx, n.Host, path.Join(n.Data, "postgresql.conf"))
+		if err != nil {
+			return nil, err
+		}
+		conf := gaussdb.ReadConf(b)
+		for _, name := range names {
+			if _, set := conf.Get(name); set {
 				fs = append(fs, warn(n.Name, "", say.F("the new release does not know the setting %s: it is commented out, and comes back with a rollback", "新版本已无参数 %s：将被注释，回滚时恢复", name), "", say.Text{}))
 			}
 		}
