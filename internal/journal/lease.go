@@ -184,6 +184,14 @@ func Acquire(ctx context.Context, hosts host.Set, inv *cluster.Inventory, self S
 	return l, nil
 }
 
+func noLease() error {
+	return &say.Problem{
+		Text: say.F("the lease cannot be taken", "无法取得操作租约"),
+		Next: say.F("check the connections: shiplift check", "检查连接：shiplift check"),
+		Err:  ErrNoAnswer,
+	}
+}
+
 // acquire takes what can be taken of nodes. A change between the look and the
 // swap by somebody who has released again starts it over.
 func (l *Lease) acquire(ctx context.Context, nodes []string) error {
@@ -194,11 +202,7 @@ func (l *Lease) acquire(ctx context.Context, nodes []string) error {
 			return err
 		}
 		if len(seen) == 0 {
-			return &say.Problem{
-				Text: say.F("the lease cannot be taken", "无法取得操作租约"),
-				Next: say.F("check the connections: shiplift check", "检查连接：shiplift check"),
-				Err:  ErrNoAnswer,
-			}
+			return noLease()
 		}
 		if err = l.outlive(ctx, seen); err != nil {
 			return err
@@ -337,7 +341,7 @@ func (l *Lease) swap(ctx context.Context, order []string, seen map[string]grant)
 		return first(err, l.release(ctx))
 	}
 	if len(l.Nodes()) == 0 {
-		return &say.Problem{Text: say.F("the lease cannot be taken", "无法取得操作租约")}
+		return noLease()
 	}
 	return nil
 }
