@@ -211,12 +211,29 @@ func (b *builder) stage(steps ...plan.Step) {
 			s.Timeout = minutes(10)
 		}
 		if s.Estimate == 0 {
-			s.Estimate = plan.Duration(10 * time.Second)
+			s.Estimate = plan.Duration(usually(s.Kind))
 		}
 		b.p.Steps = append(b.p.Steps, s)
 		ids = append(ids, s.ID)
 	}
 	b.last = ids
+}
+
+// spans are what steps take on a small database, by our own reckoning: the
+// vendor gives no figures. Copies grow with the data.
+var spans = map[string]time.Duration{
+	"stage": 30 * time.Second, "clean-up": 30 * time.Second,
+	"stop-server": 30 * time.Second, "start-server": 30 * time.Second,
+	"stop-node": time.Minute, "start-node": time.Minute,
+	"wait-open": time.Minute, "open-primary": 30 * time.Second, "open-standby": 20 * time.Second, "force-open": 20 * time.Second,
+	"cold-copy": 5 * time.Minute, "backup-primary": 10 * time.Minute, "restore-standby": 10 * time.Minute, "adopt-standby": 30 * time.Second,
+}
+
+func usually(kind string) time.Duration {
+	if d, ok := spans[kind]; ok {
+		return d
+	}
+	return 5 * time.Second
 }
 
 // step makes a step of this hop on a node.
