@@ -283,9 +283,9 @@ func (c *Call) ExecEnv(env map[string]string, argv ...string) int {
 func (c *Call) Output(argv ...string) (stdout, stderr string, code int) {
 	child := *c
 	child.Argv, child.in = argv, nil
-	child.out, child.err = new(buffer), new(buffer)
+	child.out, child.err = &buffer{c.World.scratch()}, &buffer{c.World.scratch()}
 	code = child.run()
-	return string(child.out.b), string(child.err.b), code
+	return string(c.World.result(child.out)), string(c.World.result(child.err)), code
 }
 
 // OutputOn runs a program on another machine, as tools do that use ssh

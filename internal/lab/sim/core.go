@@ -628,19 +628,56 @@ func statTool(c *Call) int {
 			code = c.failPath("cannot stat ", name, err)
 			continue
 		}
-		n := p.ino
-		out := strings.NewReplacer("%%", "%", "%s", fmt.Sprint(n.bytes()), "%a", fmt.Sprintf("%o", n.mode), "%A", rights(n),
-			"%U", c.Machine.userName(n.uid), "%G", c.Machine.groupName(n.gid), "%u", fmt.Sprint(n.uid), "%g", fmt.Sprint(n.gid),
-			"%Y", fmt.Sprint(n.modTime().Unix()), "%y", n.modTime().Format("2006-01-02 15:04:05.000000000 -0700"),
-			"%F", kindWord(n), "%n", name, "%f", fmt.Sprintf("%x", rawMode(n)), "%h", "1", "%i", "1", "%N", "'"+name+"'").Replace(format)
-		c.Print(out + nl)
+		c.Print(fill(format, func(directive string) (string, bool) { return c.statField(p.ino, name, directive) }) + nl)
 	}
 	return code
 }
 
+func (c *Call) statField(n *inode, name, directive string) (v string, known bool) {
+	switch directive {
+	case "s":
+		v = strconv.FormatInt(n.bytes(), 10)
+	case "a":
+		v = strconv.FormatUint(uint64(n.mode), 8)
+	case "A":
+		v = rights(n)
+	case "U":
+		v = c.Machine.userName(n.uid)
+	case "G":
+		v = c.Machine.groupName(n.gid)
+	case "u":
+		v = strconv.Itoa(n.uid)
+	case "g":
+		v = strconv.Itoa(n.gid)
+	case "Y":
+		v = strconv.FormatInt(n.modTime().Unix(), 10)
+	case "y":
+		v = n.modTime().Format("2006-01-02 15:04:05.000000000 -0700")
+	case "F":
+		v = kindWord(n)
+	case "n":
+		v = name
+	case "f":
+		v = strconv.FormatUint(uint64(rawMode(n)), 16)
+	case "h", "i":
+		v = "1"
+	case "N":
+		v = "'" + name + "'"
+	default:
+		return "", false
+	}
+	return v, true
+}
+
 // rawMode is st_mode of inode(7).
 func rawMode(n *inode) uint32 {
-	return n.mode | map[byte]uint32{kindFile: 0o100000, kindDir: 0o040000, kindLink: 0o120000}[n.kind]
+	switch n.kind {
+	case kindDir:
+		return n.mode | 0o040000
+	case kindLink:
+		return n.mode | 0o120000
+	}
+	return n.mode | 0o100000
 }
 
 func unescape(s string) string { return escapes.Replace(s) }

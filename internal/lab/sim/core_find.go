@@ -100,7 +100,7 @@ func (f *finder) parse(args []string) bool {
 		case "-print0":
 			f.out = func(_, name string, _ *inode) { f.c.Print(name + "\x00") }
 		case "-printf":
-			format := val
+			format := unescape(val)
 			f.out = func(root, name string, n *inode) { f.c.Print(f.printf(format, root, name, n)) }
 			i++
 		default:
@@ -162,7 +162,6 @@ func (f *finder) visit(root, name string, n *inode, depth int) {
 }
 
 func (f *finder) printf(format, root, name string, n *inode) string {
-	format = unescape(format)
 	out := make([]byte, 0, len(format)+len(name))
 	for {
 		before, rest, ok := strings.Cut(format, "%")

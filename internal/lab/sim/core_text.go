@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 func hashTool(c *Call) int {
@@ -190,10 +191,53 @@ func date(c *Call) int {
 		c.Print(t.Format("Mon Jan _2 15:04:05 UTC 2006") + "\n")
 		return 0
 	}
-	c.Print(strings.NewReplacer("%%", "%", "%s", fmt.Sprint(t.Unix()), "%N", fmt.Sprintf("%09d", t.Nanosecond()), "%3N", fmt.Sprintf("%03d", t.Nanosecond()/1e6),
-		"%Y", t.Format("2006"), "%m", t.Format("01"), "%d", t.Format("02"), "%H", t.Format("15"), "%M", t.Format("04"), "%S", t.Format("05"),
-		"%F", t.Format("2006-01-02"), "%T", t.Format("15:04:05"), "%z", "+0000", "%Z", "UTC").Replace(strings.TrimPrefix(o.rest[0], "+")) + "\n")
+	c.Print(fill(strings.TrimPrefix(o.rest[0], "+"), func(directive string) (string, bool) { return dateField(t, directive) }) + "\n")
 	return 0
+}
+
+// dateLayouts are the directives of date that are a layout of package time.
+var dateLayouts = map[string]string{
+	"Y": "2006", "m": "01", "d": "02", "H": "15", "M": "04", "S": "05", "F": "2006-01-02", "T": "15:04:05", "z": "-0700", "Z": "MST",
+}
+
+func dateField(t time.Time, directive string) (string, bool) {
+	switch directive {
+	case "s":
+		return strconv.FormatInt(t.Unix(), 10), true
+	case "N":
+		return fmt.Sprintf("%09d", t.Nanosecond()), true
+	case "3N":
+		return fmt.Sprintf("%03d", t.Nanosecond()/1e6), true
+	}
+	layout, known := dateLayouts[directive]
+	return t.Format(layout), known
+}
+
+// fill puts the values of directives such as %s and %3N into a format; what is
+// behind the percent sign of one that is not known stays as it is.
+func fill(format string, value func(directive string) (string, bool)) string {
+	var out strings.Builder
+	for {
+		before, rest, found := strings.Cut(format, "%")
+		out.WriteString(before)
+		if !found {
+			return out.String()
+		}
+		n := 1
+		for n < len(rest) && rest[n-1] >= '0' && rest[n-1] <= '9' {
+			n++
+		}
+		n = min(n, len(rest))
+		v, known := value(rest[:n])
+		if rest[:n] == "%" {
+			v, known = "%", true
+		}
+		if !known {
+			v, n = "%", 0
+		}
+		out.WriteString(v)
+		format = rest[n:]
+	}
 }
 
 func id(c *Call) int {
@@ -294,15 +338,18 @@ func (m *Machine) args(p *Proc) string { return strings.Join(p.Argv, " ") }
 func (c *Call) psField(p *Proc, f string) (head, val string, good bool) {
 	switch f {
 	case "pid":
-		return "PID", fmt.Sprint(p.PID), true
+		return "PID", strconv.Itoa(p.PID), true
 	case "ppid":
-		return "PPID", fmt.Sprint(p.PPID), true
+		return "PPID", strconv.Itoa(p.PPID), true
 	case "user", "euser", "ruser":
 		return "USER", p.User, true
 	case "uid":
 		return "UID", fmt.Sprint(c.Machine.owner(p.User).UID), true
 	case "args", "cmd", "command":
-		return map[string]string{"args": "COMMAND", "cmd": "CMD", "command": "COMMAND"}[f], c.Machine.args(p), true
+		if f == "cmd" {
+			return "CMD", c.Machine.args(p), true
+		}
+		return "COMMAND", c.Machine.args(p), true
 	case "comm", "ucmd":
 		return "COMMAND", comm(p), true
 	case "lstart":
@@ -468,15 +515,17 @@ func ps(c *Call) int {
 	return 0 // a real ps -e finds itself, at the least
 }
 
+const spaces = "        "
+
 func pad(field, v string, last bool) string {
 	switch field {
 	case "pid", "ppid", "etimes", "uid", "etime":
-		return fmt.Sprintf("%7s", v)
+		return spaces[:max(7-len(v), 0)] + v
 	}
 	if last {
 		return v
 	}
-	return fmt.Sprintf("%-8s", v)
+	return v + spaces[:max(8-utf8.RuneCountInString(v), 0)]
 }
 
 // signalAmong takes pkill's -SIGNAL out of its arguments.

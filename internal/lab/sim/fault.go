@@ -215,6 +215,31 @@ func (w *World) strike(m *Machine, f Fault, p Point, s *struck) {
 	}
 }
 
+// Message is what a client sends over an open connection: do carries it out on
+// the machine. It counts as a command, and the faults that fit strike around
+// it; lost says that the link broke with it, so nothing comes back. The world's
+// lock is held.
+func (w *World) Message(m *Machine, words string, effect host.Effect, do func()) (lost bool) {
+	w.commands++
+	p := Point{N: w.commands, Before: true, Node: m.name, Argv: []string{words}, Effect: effect}
+	f := w.faultsFor(m, p)
+	if f.unreachable || f.lostBefore || !m.Connected() {
+		return true
+	}
+	if wait := m.slow + f.delay; wait > 0 {
+		w.advanceTo(w.now.Add(min(wait, patience)))
+		if wait > patience || !m.Connected() {
+			return true
+		}
+	}
+	do()
+	p.Before = false
+	return w.strikeAfter(m, f, p) || !m.Connected()
+}
+
+// patience is how long a client waits for an answer to what it sends.
+const patience = 5 * time.Minute
+
 // Strike runs the function registered as hook now, between two commands.
 func (w *World) Strike(hook, node string) error {
 	fn, m := w.defs.hooks[hook], w.machines[node]

@@ -106,18 +106,15 @@ func (f *fsys) node(kind byte, mode uint32, u *User) *inode {
 
 // place is where a path leads.
 type place struct {
-	path []string // without links
-	ino  *inode   // nil when only the last name is missing
+	path string // absolute and without links
+	ino  *inode // nil when only the last name is missing
 }
 
-func (p place) String() string { return "/" + strings.Join(p.path, "/") }
+func (p place) String() string { return p.path }
 
-func (p place) name() string {
-	if len(p.path) == 0 {
-		return "/"
-	}
-	return p.path[len(p.path)-1]
-}
+// dir is the directory that holds a place, name its name there.
+func (p place) dir() string  { return p.path[:strings.LastIndexByte(p.path, '/')] }
+func (p place) name() string { return p.path[strings.LastIndexByte(p.path, '/')+1:] }
 
 const (
 	accR uint32 = 4
@@ -149,6 +146,7 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 	comps, chain := pathBuf[:0], append(inoBuf[:0], f.root)
 	rest, links := name, 0
 	mustDir := strings.HasSuffix(name, "/")
+	plain := name[0] == '/' && !mustDir && !strings.Contains(name, "//") // it is the path without links
 	for {
 		var comp string
 		if comp, rest = firstOf(rest); comp == "" {
@@ -163,8 +161,10 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 		}
 		switch comp {
 		case ".":
+			plain = false
 			continue
 		case "..":
+			plain = false
 			if len(comps) > 0 {
 				comps, chain = comps[:len(comps)-1], chain[:len(chain)-1]
 			}
@@ -176,12 +176,16 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 			if !last {
 				return place{}, syscall.ENOENT
 			}
-			return place{path: append(slices.Clone(comps), comp)}, nil
+			if !plain {
+				name = "/" + strings.Join(append(comps, comp), "/")
+			}
+			return place{path: name}, nil
 		}
 		if kid.kind == kindLink && (!last || follow || mustDir) {
 			if links++; links > 40 {
 				return place{}, syscall.ELOOP
 			}
+			plain = false
 			if strings.HasPrefix(kid.target, "/") {
 				comps, chain = comps[:0], chain[:1]
 			}
@@ -197,7 +201,10 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 	if mustDir && ino.kind != kindDir {
 		return place{}, syscall.ENOTDIR
 	}
-	return place{path: slices.Clone(comps), ino: ino}, nil
+	if !plain {
+		name = "/" + strings.Join(comps, "/")
+	}
+	return place{path: name, ino: ino}, nil
 }
 
 // firstOf splits the first component off a path; the rest keeps its slash.
@@ -209,13 +216,16 @@ func firstOf(rest string) (string, string) {
 	return rest, ""
 }
 
-// owned makes the inode at comps ours, with all above it, and returns it.
-func (f *fsys) owned(comps []string) *inode {
+// owned makes the inode at a path of a place ours, with all above it, and returns it.
+func (f *fsys) owned(path string) *inode {
 	cur := f.mine(f.root)
 	f.root = cur
-	for _, c := range comps {
-		kid := f.mine(cur.kids[c])
-		cur.kids[c] = kid
+	for c, rest := firstOf(path); c != ""; c, rest = firstOf(rest) {
+		was := cur.kids[c]
+		kid := f.mine(was)
+		if kid != was {
+			cur.kids[c] = kid
+		}
 		cur = kid
 	}
 	return cur
@@ -238,12 +248,12 @@ func (f *fsys) mine(n *inode) *inode {
 
 // parentFor returns the owned directory that holds p, when u may write there.
 func (f *fsys) parentFor(u *User, p place) (*inode, error) {
-	if len(p.path) == 0 {
+	if p.name() == "" {
 		return nil, syscall.EBUSY
 	}
-	up := p.path[:len(p.path)-1]
+	up := p.dir()
 	cur := f.root
-	for _, c := range up {
+	for c, rest := firstOf(up); c != ""; c, rest = firstOf(rest) {
 		cur = cur.kids[c]
 	}
 	if !cur.allows(u, accW|accX) {
@@ -454,10 +464,10 @@ func (f *fsys) rename(u *User, from, to string) error {
 	if dst.ino != nil {
 		f.used -= dst.ino.treeSize()
 	}
-	out := f.owned(src.path[:len(src.path)-1])
+	out := f.owned(src.dir())
 	moved := out.kids[src.name()]
 	delete(out.kids, src.name())
-	into := f.owned(dst.path[:len(dst.path)-1])
+	into := f.owned(dst.dir())
 	into.kids[dst.name()] = moved
 	out.mtime, into.mtime = f.stamp(), f.stamp()
 	f.m.renamed(src.String(), dst.String())

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -143,7 +144,7 @@ func (w *World) Add(name, address string) *Machine {
 		w.mine().usrbin = coreBin()
 	}
 	m.fs.root = m.fs.mine(m.fs.root)
-	usr := m.fs.owned([]string{"usr"})
+	usr := m.fs.owned("/usr")
 	usr.kids["bin"] = w.defs.usrbin
 	m.Symlink("usr/bin", "/bin")
 	w.machines[name] = m
@@ -689,16 +690,17 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 	if timeout == 0 {
 		timeout = host.DefaultTimeout
 	}
-	s := &session{ctx: ctx, m: m}
+	r := &running{sess: session{ctx: ctx, m: m}, in: input{r: c.Stdin}, out: buffer{w.scratch()}, err: buffer{w.scratch()}}
 	if timeout > 0 {
-		s.deadline = w.now.Add(timeout)
+		r.sess.deadline = w.now.Add(timeout)
 	}
-	call := &Call{
+	r.call = Call{
 		World: w, Machine: m, User: u, Env: m.loginEnv(u), login: true, Dir: u.Home,
-		Argv: c.Argv, in: &input{r: c.Stdin}, sess: s, out: new(buffer), err: new(buffer),
+		Argv: c.Argv, in: &r.in, sess: &r.sess, out: &r.out, err: &r.err,
 	}
 	rec.Ran = true
-	code, ended := call.top(cost + m.slow + f.delay)
+	code, ended := r.call.top(cost + m.slow + f.delay)
+	stdout, stderr := w.result(&r.out), w.result(&r.err)
 	if w.strikeAfter(m, f, p) || ended != nil {
 		if ended == nil {
 			ended = errLost
@@ -713,9 +715,41 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 	rec.Code = code
 	note()
 	if code != 0 {
-		return host.Result{}, &host.ExitError{Node: m.name, Argv: c.Argv, Code: code, Stdout: call.out.b, Stderr: call.err.b}
+		return host.Result{}, &host.ExitError{Node: m.name, Argv: c.Argv, Code: code, Stdout: stdout, Stderr: stderr}
 	}
-	return host.Result{Stdout: call.out.b, Stderr: call.err.b}, nil
+	return host.Result{Stdout: stdout, Stderr: stderr}, nil
+}
+
+// running is what one command over a link needs.
+type running struct {
+	call     Call
+	sess     session
+	in       input
+	out, err buffer
+}
+
+// scratch is room for what a command says: it was another's before.
+func (w *World) scratch() []byte {
+	if len(w.spare) == 0 {
+		return nil
+	}
+	b := w.spare[len(w.spare)-1]
+	w.spare = w.spare[:len(w.spare)-1]
+	return b
+}
+
+// result is what was said; its room goes to the next command.
+func (w *World) result(b *buffer) []byte {
+	said := b.b
+	b.b = nil
+	if cap(said) > 0 && cap(said) <= 64<<10 {
+		w.spare = append(w.spare, said[:0])
+		said = bytes.Clone(said)
+	}
+	if len(said) == 0 {
+		return nil
+	}
+	return said
 }
 
 // cost is the time that a command takes by itself.
