@@ -38,6 +38,7 @@ func TestFailoverThenBack(t *testing.T) {
 		"cascade":       cases["cascade"],
 		"with CM":       cases["big rolling with CM"],
 		"in place":      {Options: gauss.Options{Load: true}, to: "5.0.3", mode: "inplace"},
+		"in place, CM":  {Options: gauss.Options{CM: true, Load: true}, to: "5.0.3", mode: "inplace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -123,7 +123,11 @@ func roomFor(t *testing.T, o gauss.Options) (*room, *gauss.Lab) {
 	t.Helper()
 	var lab *gauss.Lab
 	env, obs, r := guarded{lab: o, hear: func(_ driver.Env, l *gauss.Lab) { lab = l }}.open(t)
-	target := driver.Target{Env: env, Plan: &plan.Plan{Facts: obs.Facts, Request: r},
+	before := map[string]plan.NodeState{}
+	for _, n := range obs.Nodes {
+		before[n.Name] = plan.NodeState{Running: n.Running}
+	}
+	target := driver.Target{Env: env, Plan: &plan.Plan{Facts: obs.Facts, Request: r, Before: before},
 		Step: plan.Step{ID: "cluster/switchover", Kind: kindSwitchover, Args: map[string]string{"from": "node1", "to": "node2", "commit": "89d144c2"}}}
 	rm, err := roomOf(target)
 	if err != nil {
@@ -174,6 +178,28 @@ func TestASwitchoverThatComesLate(t *testing.T) {
 	got, err := switchoverAction{}.Probe(t.Context(), r.Target)
 	if err != nil || got != driver.Applied || lab.Primary() != "node2" {
 		t.Errorf("the probe says %q, %v; %s is the primary", got, err, lab.Primary())
+	}
+}
+
+// TestAThirdNodeThatBecameThePrimary in the middle of a switchover does not stop
+// the run for ever: the step is half done, and its way back brings the role back (B-103).
+func TestAThirdNodeThatBecameThePrimary(t *testing.T) {
+	t.Parallel()
+	r, lab := roomFor(t, gauss.Options{})
+	lab.Kill("node1")
+	r.run(t, r.Sites[2], "gs_ctl", "failover", "-D", r.Sites[2].Data)
+	if err := r.Clock.Sleep(t.Context(), 5*time.Second); err != nil || lab.Primary() != "node3" {
+		t.Fatalf("%v; %s is the primary", err, lab.Primary())
+	}
+	a := switchoverAction{}
+	if got, err := a.Probe(t.Context(), r.Target); err != nil || got != driver.Half {
+		t.Errorf("the probe says %q, %v", got, err)
+	}
+	if err := a.Undo(t.Context(), r.Target); err != nil || lab.Primary() != "node1" || !lab.Healthy() {
+		t.Errorf("the way back: %v; %s is the primary, healthy: %t", err, lab.Primary(), lab.Healthy())
+	}
+	if err := a.Do(t.Context(), r.Target); err != nil || lab.Primary() != "node2" {
+		t.Errorf("behind it: %v; %s is the primary", err, lab.Primary())
 	}
 }
 

@@ -385,7 +385,7 @@ func link(w *sim.World, e sim.Event) {
 		in.srv.detail = "System id not matched"
 		return
 	}
-	if up.wal == in.wal && in.lsn > up.lsn && !up.primary() {
+	if at, ok := holds(in.wal, in.lsn, up.wal); ok && at >= up.lsn && (in.wal != up.wal || in.lsn > up.lsn) && !up.primary() {
 		// A cascade that is ahead of another standby waits until that has come as far.
 		in.srv.detail = "Connecting"
 		in.srv.joining = w.After(time.Second, evLink, in.node, in.name)
