@@ -45,7 +45,7 @@ type Spec struct {
 	Node     string        // empty for the cluster
 	Deadline time.Duration // must be set
 	Stall    time.Duration // give up when Left has not shrunk for this long; 0 is no such rule
-	Every    time.Duration // between two looks; 100ms when 0
+	Every    time.Duration // between two looks; 100ms when 0. What has not changed for long is looked at less often
 	Next     string        // the command to type when the wait ends in vain
 }
 
@@ -92,6 +92,13 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
+// What does not change is looked at less often: a wait ends late by no more than
+// a fiftieth of the time in which nothing changed, and by no more than lazy.
+const (
+	patience = 50
+	lazy     = 2 * time.Second
+)
+
 // For looks until the condition holds. An error from look ends the wait at
 // once; a passing trouble (a server that does not accept yet) belongs in Look.Says.
 // report, if not nil, is called when what is seen changes.
@@ -104,8 +111,8 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 		every = 100 * time.Millisecond
 	}
 	start := clk.Now()
-	best, moved := 0.0, start
-	var last say.Text
+	best, moved, changed := 0.0, start, start
+	var last Look
 	for n := 0; ; n++ {
 		l, err := look(ctx)
 		if err != nil {
@@ -118,16 +125,20 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 		if n == 0 || l.Left < best {
 			best, moved = l.Left, now
 		}
-		if report != nil && l.Says != last {
+		if l.Left != last.Left || l.Says != last.Says {
+			changed = now
+		}
+		if report != nil && l.Says != last.Says {
 			report(l.Says)
 		}
-		last = l.Says
+		last = l
 		waited := now.Sub(start)
 		over := waited >= s.Deadline
 		if over || s.Stall > 0 && now.Sub(moved) >= s.Stall {
-			return &Error{Spec: s, Waited: waited, Stalled: !over, Last: last}
+			return &Error{Spec: s, Waited: waited, Stalled: !over, Last: last.Says}
 		}
-		if err := clk.Sleep(ctx, min(every, s.Deadline-waited)); err != nil {
+		pause := max(every, min(now.Sub(changed)/patience, lazy))
+		if err := clk.Sleep(ctx, min(pause, s.Deadline-waited)); err != nil {
 			return err
 		}
 	}

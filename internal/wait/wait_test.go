@@ -2,8 +2,10 @@ package wait_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/say"
 	"github.com/shiplift/shiplift/internal/wait"
@@ -18,5 +20,48 @@ func TestAWaitWithoutADeadlineIsRefused(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "has no deadline") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// instant is a clock whose Sleep returns at once and moves the time on.
+type instant struct{ now time.Time }
+
+func (c *instant) Now() time.Time { return c.now }
+
+func (c *instant) Sleep(_ context.Context, d time.Duration) error {
+	c.now = c.now.Add(d)
+	return nil
+}
+
+// TestWhatDoesNotChangeIsLookedAtLessOften: the deadline is met to the moment,
+// and no look comes later than a fiftieth of the time in which nothing changed.
+func TestWhatDoesNotChangeIsLookedAtLessOften(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		left  func(looks int) float64
+		looks int
+	}{
+		"nothing changes":         {func(int) float64 { return 1 }, 303},
+		"each look sees a change": {func(looks int) float64 { return float64(-looks) }, 3001},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clk := &instant{time.Unix(0, 0)}
+			looks, last, gap := 0, clk.now, time.Duration(0)
+			spec := wait.Spec{What: say.F("x", "x"), Deadline: 5 * time.Minute}
+			err := wait.For(t.Context(), clk, spec, nil, func(context.Context) (wait.Look, error) {
+				looks++
+				gap = max(gap, clk.now.Sub(last))
+				last = clk.now
+				return wait.Look{Left: tc.left(looks)}, nil
+			})
+			var late *wait.Error
+			if !errors.As(err, &late) || late.Waited != spec.Deadline {
+				t.Errorf("got %v", err)
+			}
+			if looks > tc.looks+1 || looks < tc.looks*9/10 || gap > 2*time.Second {
+				t.Errorf("%d looks, about %d expected; the longest pause was %s", looks, tc.looks, gap)
+			}
+		})
 	}
 }
