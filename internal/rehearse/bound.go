@@ -31,6 +31,17 @@ type bound struct {
 	until time.Time
 	left  int
 	over  error
+	ended func() // told when a bound is met; nil: nobody
+}
+
+// end notes which bound was met first.
+func (b *bound) end(over error) {
+	if b.over != nil {
+		return
+	}
+	if b.over = over; b.ended != nil {
+		b.ended()
+	}
 }
 
 // bind puts the bounds around a world.
@@ -51,8 +62,8 @@ func (b *bound) err() error {
 func (b *bound) command() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.left--; b.left < 0 && b.over == nil {
-		b.over = fmt.Errorf("%w: more than %d commands", ErrEndless, maxCommands)
+	if b.left--; b.left < 0 {
+		b.end(fmt.Errorf("%w: more than %d commands", ErrEndless, maxCommands))
 	}
 	return b.over
 }
@@ -61,8 +72,8 @@ func (b *bound) time() error {
 	now := b.clock.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now.After(b.until) && b.over == nil {
-		b.over = fmt.Errorf("%w: it has taken %s", ErrEndless, maxVirtual)
+	if now.After(b.until) {
+		b.end(fmt.Errorf("%w: it has taken %s", ErrEndless, maxVirtual))
 	}
 	return b.over
 }

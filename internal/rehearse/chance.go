@@ -61,6 +61,7 @@ func Play(ctx context.Context, c Case, seed uint64) (*Played, error) {
 	p := &player{Case: c, world: w, rng: rand.New(rand.NewPCG(seed, 0xc4a2ce)), out: &Played{Case: c.Name, Seed: seed}}
 	p.leaks = &leaks{secrets: w.Secrets}
 	p.bound = bind(&p.world)
+	p.bound.ended = cancel // nothing answers any more: nobody shall try for long
 	p.world.Env.Hosts = p.leaks.hosts(p.world.Env.Hosts)
 	if p.story, err = Begin(ctx, p.world); err != nil {
 		return p.out, err
@@ -90,6 +91,7 @@ type player struct {
 	out    *Played
 	death  *Death // of the process that is started next
 	dead   bool   // a death was met
+	advice int    // how often the tool named the way back
 	hooked int    // troubles of the product's own that are planted
 	rival  *rival
 	now    *process // the process that works
@@ -220,11 +222,13 @@ func (p *player) seconds(from, to int) time.Duration {
 	return time.Duration(from+p.rng.IntN(to-from)) * time.Second
 }
 
-// points guesses how many commands and records a run has: kills shall fall into it.
-func (p *player) points() int { return 12 * len(p.story.Plan.Steps) }
+// points is where kills shall fall: anywhere in a run, and a little beyond, where
+// one that goes back is still at work. Unmeasured it is guessed.
+func (p *player) points() int { return cmp.Or(p.world.points*5/4, 12*len(p.story.Plan.Steps)) }
 
+// command is where a trouble strikes, as points.
 func (p *player) command() int {
-	return p.world.Sim.Commands() + 1 + p.rng.IntN(10*len(p.world.Env.Inventory.Nodes)*10)
+	return p.world.Sim.Commands() + 1 + p.rng.IntN(cmp.Or(p.world.commands*5/4, 100*len(p.world.Env.Inventory.Nodes)))
 }
 
 func (p *player) inject(f sim.Fault) {
@@ -283,10 +287,23 @@ func (p *player) play(ctx context.Context) error {
 			if err := p.afterFailure(ctx, failures); err != nil {
 				return err
 			}
-			verb = p.after(verb)
+			if verb = p.after(verb); p.advised(out) {
+				verb = "rollback"
+			}
 		}
 	}
 	return fmt.Errorf("the run does not come to an end: %s", strings.Join(p.out.Verbs, ", "))
+}
+
+// advised: the tool has named the way back as what to type next for the third
+// time, and the operator does what it says.
+func (p *player) advised(out run.Outcome) bool {
+	var why *say.Problem
+	if p.closed || !errors.As(out.Err, &why) || why.Next.EN != "shiplift rollback" {
+		return false
+	}
+	p.advice++
+	return p.advice > 2
 }
 
 // handedOver: the process heard that its lease is over, since somebody else

@@ -48,6 +48,40 @@ type World struct {
 	Fork func() World
 
 	first *journal.Record // the record that begins a run of Plan
+	// How many commands the world has in a run that nothing disturbs, and how many
+	// points at which the tool can die; 0: nobody has measured (Measure).
+	commands, points int
+}
+
+// Measure carries the run out once, undisturbed, to learn where troubles can
+// strike; w is used up. Of a run that does not end nothing is learned. Worlds
+// that are opened like w get the measure by As.
+func (w World) Measure(ctx context.Context) World {
+	s, err := Begin(ctx, w)
+	if err != nil {
+		return w
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b := bind(&s.World)
+	b.ended = cancel
+	before, d := w.Sim.Commands(), &Death{}
+	for _, verb := range []string{"apply", "resume", "commit"} {
+		if s.Final() != "" {
+			break
+		}
+		if _, err := s.Work(ctx, verb, d); err != nil || b.err() != nil {
+			return w
+		}
+	}
+	w.commands, w.points = w.Sim.Commands()-before, d.Count()
+	return w
+}
+
+// As takes over what was measured in a world like this one.
+func (w World) As(measured World) World {
+	w.commands, w.points = measured.commands, measured.points
+	return w
 }
 
 // Story is one case: what is done to a world, with the tool killed on the way.
@@ -107,7 +141,9 @@ func Forked(build func() (World, error), of func(base World, room *sim.World) Wo
 			return w, err
 		}
 		w.Plan, w.first = s.Plan, &s.Log.Records[0]
-		return w, nil
+		once := of(w, w.Sim.Clone())
+		once.Plan, once.first = w.Plan, w.first
+		return w.As(once.Measure(context.Background())), nil
 	})
 	return func(uint64) (World, error) {
 		base, err := once()
@@ -116,7 +152,7 @@ func Forked(build func() (World, error), of func(base World, room *sim.World) Wo
 		}
 		w := of(base, base.Sim.Clone())
 		w.Plan, w.first = base.Plan, base.first
-		return w, nil
+		return w.As(base), nil
 	}
 }
 

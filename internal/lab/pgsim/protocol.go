@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 )
 
@@ -65,8 +66,11 @@ func (c *client) message(b []byte) bool {
 	}
 	sql := string(b[5 : len(b)-1])
 	var a answer
-	c.w.With(func() { a = ask(c.w, c.m, c.pid, sql) })
-	if sql == "" || a.gone {
+	lost := false
+	c.w.With(func() {
+		lost = c.w.Message(c.m, sql, effectOf(sql), func() { a = ask(c.w, c.m, c.pid, sql) })
+	})
+	if sql == "" || a.gone || lost {
 		return false
 	}
 	c.out = a.append(c.out)
@@ -235,6 +239,16 @@ var statements = map[string]func(statement) answer{
 	"prepared-transactions": empty,
 	"databases":             empty,
 	"libraries":             empty,
+}
+
+// changing are the statements that change something.
+var changing = []string{"alter-system", "reload", "make-slot", "drop-slot", "checkpoint", "promote-if", "nudge"}
+
+func effectOf(sql string) host.Effect {
+	if tag, _, ok := tagged(sql); ok && slices.Contains(changing, tag) {
+		return host.Changes
+	}
+	return host.ReadOnly
 }
 
 func empty(statement) answer { return answer{} }
