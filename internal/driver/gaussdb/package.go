@@ -511,11 +511,12 @@ func ReadComponent(name string) (*ComponentPackage, error) {
 	if err != nil {
 		return nil, bad("GAUSS-50201", name, say.F("it cannot be read: %s", "无法读取：%s", err.Error()))
 	}
-	if st.Mode().Perm()&0o022 != 0 {
-		return nil, bad("GAUSS-50205", name, say.F("others than its owner may write it (mode %04o)", "属主以外的用户可写（权限 %04o）", st.Mode().Perm()))
+	owner := 0
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		owner = int(sys.Uid)
 	}
-	if s, ok := st.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
-		return nil, bad("GAUSS-50205", name, say.F("it belongs to user %d, neither to root nor to who runs this", "属主为用户 %d，既不是 root 也不是当前用户", s.Uid))
+	if err := proveRights(name, st.Mode(), owner, os.Geteuid()); err != nil {
+		return nil, err
 	}
 	sum := sha256.New()
 	in := io.TeeReader(f, sum)
@@ -541,6 +542,17 @@ func ReadComponent(name string) (*ComponentPackage, error) {
 		}
 	}
 	return p, nil
+}
+
+// proveRights lets nobody but root and who runs this have made or changed the package.
+func proveRights(name string, mode os.FileMode, owner, self int) error {
+	if mode.Perm()&0o022 != 0 {
+		return bad("GAUSS-50205", name, say.F("others than its owner may write it (mode %04o)", "属主以外的用户可写（权限 %04o）", mode.Perm()))
+	}
+	if owner != 0 && owner != self {
+		return bad("GAUSS-50205", name, say.F("it belongs to user %d, neither to root nor to who runs this", "属主为用户 %d，既不是 root 也不是当前用户", owner))
+	}
+	return nil
 }
 
 func members(base string, in io.Reader) ([]string, error) {

@@ -4,6 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -112,6 +116,100 @@ func TestCheckSum(t *testing.T) {
 			err := CheckSum("x.sha256", tc.text, have)
 			if (err == nil) != (tc.code == "") || err != nil && !strings.Contains(err.Error(), tc.code) {
 				t.Errorf("%v, want %q", err, tc.code)
+			}
+		})
+	}
+}
+
+// TestWhoMayHaveMadeAComponent: the package runs as the cluster user, so nobody
+// else may have written it.
+func TestWhoMayHaveMadeAComponent(t *testing.T) {
+	t.Parallel()
+	const self = 1001
+	for name, tc := range map[string]struct {
+		mode  os.FileMode
+		owner int
+		says  string
+	}{
+		"mine alone":                {0o600, self, ""},
+		"others may read it":        {0o644, self, ""},
+		"root's":                    {0o444, 0, ""},
+		"its group may write it":    {0o664, self, "mode 0664"},
+		"all may write it":          {0o666, 0, "mode 0666"},
+		"others alone may write it": {0o602, self, "mode 0602"},
+		"somebody else's":           {0o600, 1002, "belongs to user 1002"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := proveRights("/p/cm.tar.gz", tc.mode, tc.owner, self)
+			if tc.says == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "GAUSS-50205") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestReadComponent: a package as the vendor ships it passes, with its sum and
+// what it holds; each thing that is wrong with it is refused with its code.
+func TestReadComponent(t *testing.T) {
+	t.Parallel()
+	whole := []string{"bin/cm_ctl", "bin/cm_agent", "bin/cm_server", "bin/om_monitor", "lib/libdcc.so", "lib/libgstor.so"}
+	const file = "openGauss-5.0.3-CentOS-64bit-cm.tar.gz"
+	for name, tc := range map[string]struct {
+		file, code string
+		members    []string
+		mode       os.FileMode
+		sum        func(have string) string // "" for no file
+	}{
+		"as it is shipped":         {file, "", whole, 0o600, nil},
+		"another name":             {"cm.tar.gz", "GAUSS-50004", whole, 0o600, nil},
+		"its group may write it":   {file, "GAUSS-50205", whole, 0o660, nil},
+		"a program is missing":     {file, "GAUSS-50201", whole[1:], 0o600, nil},
+		"another sum":              {file, "GAUSS-51635", whole, 0o600, func(string) string { return strings.Repeat("0", 64) + "\n" }},
+		"two sums":                 {file, "GAUSS-50204", whole, 0o600, func(have string) string { return have + "\n" + have + "\n" }},
+		"no sum":                   {file, "GAUSS-50201", whole, 0o600, func(string) string { return "" }},
+		"a library is missing":     {file, "GAUSS-50201", whole[:5], 0o600, nil},
+		"a sum in capital letters": {file, "", whole, 0o600, func(have string) string { return strings.ToUpper(have) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at := filepath.Join(t.TempDir(), tc.file)
+			files := map[string]string{}
+			for _, m := range tc.members {
+				files[m] = "x"
+			}
+			body := sqlArchive(t, files)
+			if err := os.WriteFile(at, body, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(at, tc.mode); err != nil {
+				t.Fatal(err)
+			}
+			have := fmt.Sprintf("%x", sha256.Sum256(body))
+			sum := have + "\n"
+			if tc.sum != nil {
+				sum = tc.sum(have)
+			}
+			if sum != "" {
+				if err := os.WriteFile(strings.TrimSuffix(at, ".tar.gz")+".sha256", []byte(sum), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p, err := ReadComponent(at)
+			if tc.code != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.code) {
+					t.Errorf("%v, want %s", err, tc.code)
+				}
+				return
+			}
+			if err != nil || p.Release != "5.0.3" || p.Sum != have {
+				t.Errorf("%+v, %v", p, err)
 			}
 		})
 	}

@@ -220,3 +220,35 @@ func TestFailoverToTheNodeThatComesBack(t *testing.T) {
 		})
 	}
 }
+
+// TestThePausedClusterManagerElectsNobody: in place everything stops, the
+// primary first, and a standby may take its time. A cluster manager that works
+// would make it the primary meanwhile.
+func TestThePausedClusterManagerElectsNobody(t *testing.T) {
+	t.Parallel()
+	open, base := cases["small in place, CM"].open(t)
+	for _, verbs := range [][]string{{"apply"}, {"apply", "rollback"}} {
+		w := open(t)
+		s, err := rehearse.Begin(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range verbs {
+			for _, node := range []string{"node2", "node3"} {
+				w.Sim.Inject(sim.Fault{Kind: sim.SlowCommand, Node: node, Match: "gs_ctl stop", Delay: 20 * time.Second})
+			}
+			if err := s.Wants(t.Context(), v, map[string]run.State{"apply": run.Upgraded, "rollback": run.RolledBack}[v]); err != nil {
+				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+			}
+			if p := base.Of(w.Sim).Primary(); p != "node1" {
+				t.Errorf("%s: %q is the primary", v, p)
+			}
+		}
+		if struck := w.Sim.Struck(sim.SlowCommand); struck < 2 {
+			t.Errorf("only %d stops were slow: the test looks at nothing", struck)
+		}
+		if trail := rehearse.Transcript(s.Log.Records); strings.Contains(trail, "failed") {
+			t.Errorf("a step failed:\n%s", trail)
+		}
+	}
+}

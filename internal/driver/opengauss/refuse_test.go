@@ -291,3 +291,71 @@ func TestNobodyIsMadeThePrimaryWhoWasItEarlier(t *testing.T) {
 		t.Errorf("%s is the primary", lab.Primary())
 	}
 }
+
+// TestTheLoadOfARollingUpgrade: 200 that read and 200 that write pass, one more
+// of either does not; the session that asks does not count. In place nobody asks.
+func TestTheLoadOfARollingUpgrade(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reads, writes int
+		mode          string
+		blocked       bool
+	}{
+		"at the bound":     {200, 200, "rolling", false},
+		"one reads more":   {201, 0, "rolling", true},
+		"one writes more":  {200, 201, "rolling", true},
+		"in place, a load": {500, 500, "inplace", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sessions := strings.Repeat("SELECT * from t\n", tc.reads-1) + "with x as (select 1) select * from x\n" + strings.Repeat("  insert into t values(1)\n", tc.writes)
+			env, o, r := guarded{hear: hears("", "state='active'", func(own string) string { return own + sessions })}.open(t)
+			r.Mode = tc.mode
+			fs, err := (&asker{env: env, v: o.Detail.(*view), r: r}).load(t.Context())
+			if err != nil || len(check.Blocking(fs)) > 0 != tc.blocked {
+				t.Errorf("%+v, %v", fs, err)
+			}
+			if tc.blocked && (fs[0].Node != "node1" || !strings.Contains(fs[0].Says.EN, "up to 200 of each")) {
+				t.Errorf("it says %+v", fs[0])
+			}
+		})
+	}
+}
+
+// TestTrustBetweenAllNodes: each node asks all others. One way that is broken is
+// told with both its ends; a node that cannot ask at all is a warning.
+func TestTrustBetweenAllNodes(t *testing.T) {
+	t.Parallel()
+	oneWay := func(s string) string {
+		return strings.Replace(s, "[SUCCESS] node3:", "[FAILURE] node3:", 1)
+	}
+	for name, tc := range map[string]struct {
+		hear func(driver.Env, *gauss.Lab)
+		sev  check.Severity
+		node string
+		says string
+	}{
+		"all reach all":          {nil, check.Pass, "", ""},
+		"node2 to node3":         {hears("node2", "gs_ssh", oneWay), check.Block, "node2", "it does not reach node3"},
+		"a tool without a word":  {hears("node2", "gs_ssh", always("")), check.Warn, "node2", "is not proven"},
+		"node3 has lost its key": {hears("node1", "gs_ssh", oneWay), check.Block, "node1", "it does not reach node3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env, o, r := guarded{hear: tc.hear}.open(t)
+			fs, err := (&asker{env: env, v: o.Detail.(*view), r: r}).trust(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.sev == check.Pass {
+				if len(fs) > 0 {
+					t.Errorf("%+v", fs)
+				}
+				return
+			}
+			if len(fs) != 1 || fs[0].Severity != tc.sev || fs[0].Rule != "GAUSS-51100" || fs[0].Node != tc.node || !strings.Contains(fs[0].Says.EN, tc.says) {
+				t.Errorf("%+v", fs)
+			}
+		})
+	}
+}
