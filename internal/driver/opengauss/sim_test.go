@@ -202,27 +202,37 @@ func TestUpgradeThereAndBack(t *testing.T) {
 }
 
 // TestConform drives every step alone through its life and kills the tool in
-// the middle of it.
+// the middle of it; with -every in all kinds of clusters.
 func TestConform(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]int{"big rolling": 41, "big rolling with CM": 71, "big in place": 61, "small rolling": 37, "strict sync": 61, "CM alone": 31} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			open, _ := cases[name].open(t)
-			drivertest.Conform(t, open, drivertest.Every(3*own))
-		})
-	}
+	everyCase(t, map[string]int{"big rolling": 13, "big rolling with CM": 23, "big in place": 19, "small rolling": 11, "strict sync": 19, "in place with CM": 23, "CM alone": 7},
+		func(t *testing.T, open func(testing.TB) rehearse.World, stride int) { drivertest.Conform(t, open, stride) })
 }
 
 // TestEveryCrash kills the tool before and after records, commands and
-// messages of whole runs, and takes each run up again or back.
+// messages of whole runs, and takes each run up again or back; with -every in
+// all kinds of clusters.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]int{"big rolling": 211, "big rolling with CM": 401, "big in place": 251, "small rolling": 127, "small in place": 151, "one node": 97, "cascade": 401, "CM alone": 151} {
+	everyCase(t, map[string]int{"big rolling": 83, "big rolling with CM": 131, "big in place": 97, "small rolling": 43, "small in place": 53, "one node": 31, "cascade": 131, "CM alone": 53},
+		func(t *testing.T, open func(testing.TB) rehearse.World, stride int) {
+			drivertest.EveryCrash(t, open, stride)
+		})
+}
+
+// everyCase runs a suite of many points: usually on the kinds named in own, at
+// every so many points; where -every says more, on all kinds.
+func everyCase(t *testing.T, own map[string]int, suite func(t *testing.T, open func(testing.TB) rehearse.World, stride int)) {
+	t.Helper()
+	for name, o := range cases {
+		stride := drivertest.Every(own[name])
+		if stride == 0 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			open, _ := cases[name].open(t)
-			drivertest.EveryCrash(t, open, drivertest.Every(3*own))
+			open, _ := o.open(t)
+			suite(t, open, stride)
 		})
 	}
 }
