@@ -1,11 +1,13 @@
 package rehearse
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/journal"
@@ -115,15 +117,27 @@ func (m *mortalHost) Dial(ctx context.Context, network, addr string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return &mortalConn{c, m.d}, nil
+	return &mortalConn{Conn: c, d: m.d}, nil
 }
 
 type mortalConn struct {
 	net.Conn
-	d *Death
+	d      *Death
+	broken atomic.Bool
 }
 
+// cancels is how a request begins that PostgreSQL shall end a statement.
+var cancels = []byte{0, 0, 0, 16, 4, 210, 22, 46}
+
+// Write is a point, unless it is of the goodbye that the library sends from a
+// goroutine of its own once a connection broke: nobody could tell when it comes.
 func (c *mortalConn) Write(b []byte) (int, error) {
+	if c.broken.Load() || bytes.HasPrefix(b, cancels) {
+		if c.d.Dead() {
+			return 0, ErrDead
+		}
+		return c.Conn.Write(b)
+	}
 	happens, answered := c.d.pass()
 	if !happens {
 		_ = c.Conn.Close()
@@ -132,6 +146,9 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 	c.d.watch(false)
 	n, err := c.Conn.Write(b)
 	c.d.watch(true)
+	if err != nil {
+		c.broken.Store(true)
+	}
 	if !answered {
 		return n, ErrDead // the server has the message; the connection ends with the process
 	}
@@ -143,7 +160,11 @@ func (c *mortalConn) Read(b []byte) (int, error) {
 		_ = c.Conn.Close()
 		return 0, io.EOF
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.broken.Store(true)
+	}
+	return n, err
 }
 
 // Memory is a journal in memory that outlives the process that writes it.
