@@ -66,10 +66,8 @@ func (s *Status) Generation() Generation {
 }
 
 var (
-	ansi      = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]`)
-	stateLine = regexp.MustCompile(`^CLUSTER STATE:\s+(\S+)\s*$`)
-	modeLine  = regexp.MustCompile(`^(?:VIRTUAL )?CLUSTER MODE:\s+(\S+)\s*$`)
-	vcFooter  = regexp.MustCompile(`^(\d+) virtual cluster(?:s)?(?::\s*(.*))?$`)
+	ansi     = regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]`)
+	vcFooter = regexp.MustCompile(`^(\d+) virtual cluster(?:s)?(?::\s*(.*))?$`)
 )
 
 // plain is a text without colours.
@@ -117,12 +115,12 @@ func (p *statusParser) line(line string) error {
 		p.closed = false
 		return err
 	}
-	if m := stateLine.FindStringSubmatch(line); m != nil {
-		p.st.State = m[1]
+	if state, ok := wordBehind(line, "CLUSTER STATE: "); ok {
+		p.st.State = state
 		return nil
 	}
-	if m := modeLine.FindStringSubmatch(line); m != nil {
-		p.st.Mode = m[1]
+	if mode, ok := wordBehind(strings.TrimPrefix(line, "VIRTUAL "), "CLUSTER MODE: "); ok {
+		p.st.Mode = mode
 		return nil
 	}
 	if err := p.leave(); err != nil {
@@ -132,6 +130,13 @@ func (p *statusParser) line(line string) error {
 		return p.footer(m[1], m[2])
 	}
 	return nil // banners and counts of nodes
+}
+
+// wordBehind is the one word that follows a title on its line.
+func wordBehind(line, title string) (string, bool) {
+	rest, ok := strings.CutPrefix(strings.ReplaceAll(line, "\t", " "), title)
+	word := strings.TrimSpace(rest)
+	return word, ok && word != "" && !strings.ContainsAny(word, " \f\v\r")
 }
 
 func (p *statusParser) footer(count, list string) error {

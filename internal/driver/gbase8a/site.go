@@ -154,7 +154,7 @@ func (s *site) conf(node string) conf { return s.confs[node] }
 
 // with returns the members that fit.
 func (s *site) with(fits func(member) bool) []member {
-	var out []member
+	out := make([]member, 0, len(s.Members))
 	for _, m := range s.Members {
 		if fits(m) {
 			out = append(out, m)
@@ -388,6 +388,9 @@ func (s *site) innerSize(ctx context.Context, node, dir string) string {
 	return size
 }
 
+// optionFile quotes a value of an option file.
+var optionFile = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 // sql asks a coordinator's gclusterd. The password travels in an option file
 // on standard input [A: gccli reads it as the mysql clients do].
 func (s *site) sql(ctx context.Context, node, query string) (string, error) {
@@ -397,8 +400,7 @@ func (s *site) sql(ctx context.Context, node, query string) (string, error) {
 		return "", say.Errorf("%s: password of %s: %w", "%s：%s 的口令：%w", node, c.DBUser, err)
 	}
 	cmd := host.Read("gccli", "--defaults-extra-file=/dev/stdin", "-h127.0.0.1", "-P"+c.DBPort, "-N", "-e", query)
-	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-	cmd.Stdin = strings.NewReader(fmt.Sprintf("[client]\nuser=\"%s\"\npassword=\"%s\"\n", quote.Replace(c.DBUser), quote.Replace(password)))
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("[client]\nuser=\"%s\"\npassword=\"%s\"\n", optionFile.Replace(c.DBUser), optionFile.Replace(password)))
 	cmd.Timeout = c.StatusWait
 	res, err := s.Hosts[node].Run(ctx, sourced(c, cmd))
 	return string(res.Stdout), silent(ctx, node, c.StatusWait, []string{"gccli"}, err)

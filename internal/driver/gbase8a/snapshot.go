@@ -3,7 +3,6 @@ package gbase8a
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,11 +46,6 @@ func (d SnapshotDir) Newest() (Snapshot, bool) {
 	return d.Complete[len(d.Complete)-1], true
 }
 
-var (
-	snapshotName = regexp.MustCompile(`^SNAPSHOT\.([0-9]+)\.([0-9]+)(\.s)?$`)
-	redoName     = regexp.MustCompile(`^REDOLOG\.([0-9]+)$`)
-)
-
 // ListSnapshots is the command that lists a gcware node's snapshot directory;
 // ParseSnapshots reads what it prints. `ll` is an alias that a plain command
 // does not have, and ls has no stable layout (spec section 2).
@@ -74,7 +68,11 @@ func ParseSnapshots(out string) (SnapshotDir, error) {
 		if err != nil {
 			return SnapshotDir{}, say.Errorf("snapshot listing line %d: size %q is not a number", "快照清单第 %d 行：大小 %q 不是数字", n+1, f[1])
 		}
-		changed, err := strconv.ParseFloat(f[2], 64)
+		when := f[2]
+		if strings.Contains(when, ".") {
+			when = strings.TrimRight(when, "0") // more digits than a number holds are slow to read
+		}
+		changed, err := strconv.ParseFloat(when, 64)
 		if err != nil {
 			return SnapshotDir{}, say.Errorf("snapshot listing line %d: time %q is not a number", "快照清单第 %d 行：时间 %q 不是数字", n+1, f[2])
 		}
@@ -91,30 +89,37 @@ func (d *SnapshotDir) add(kind string, size int64, changed float64, name string)
 	if name == "GCWARE_META.A" || name == "GCWARE_META.B" {
 		return
 	}
-	switch m, r := snapshotName.FindStringSubmatch(name), redoName.FindStringSubmatch(name); {
-	case m != nil && kind == "d":
-		term, errT := strconv.ParseUint(m[1], 10, 64)
-		index, errI := strconv.ParseUint(m[2], 10, 64)
-		if errT != nil || errI != nil { // more digits than a log position can have
+	if of, ok := strings.CutPrefix(name, "SNAPSHOT."); ok && kind == "d" {
+		of, running := strings.CutSuffix(of, ".s")
+		term, index, _ := strings.Cut(of, ".")
+		s, ok := Snapshot{}, false
+		if s.Term, ok = position(term); ok {
+			s.Index, ok = position(index)
+		}
+		switch {
+		case !ok:
 			d.Unknown = append(d.Unknown, name)
-			return
+		case running:
+			d.Running, d.Changed = append(d.Running, s), max(d.Changed, changed)
+		default:
+			d.Complete = append(d.Complete, s)
 		}
-		if m[3] == "" {
-			d.Complete = append(d.Complete, Snapshot{term, index})
-			return
-		}
-		d.Running = append(d.Running, Snapshot{term, index})
-		d.Changed = max(d.Changed, changed)
-	case r != nil && kind == "f":
-		index, err := strconv.ParseUint(r[1], 10, 64)
-		if err != nil {
-			d.Unknown = append(d.Unknown, name)
-			return
-		}
-		d.Redo, d.RedoSize = append(d.Redo, index), d.RedoSize+size
-	default:
-		d.Unknown = append(d.Unknown, name)
+		return
 	}
+	if of, ok := strings.CutPrefix(name, "REDOLOG."); ok && kind == "f" {
+		if index, ok := position(of); ok {
+			d.Redo, d.RedoSize = append(d.Redo, index), d.RedoSize+size
+			return
+		}
+	}
+	d.Unknown = append(d.Unknown, name)
+}
+
+// position reads digits; false for anything else, and for more of them than a
+// position in a log can have.
+func position(digits string) (uint64, bool) {
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil
 }
 
 // splitLines returns the lines of out without line ends; none for an empty text.

@@ -28,14 +28,19 @@ func table(title string, header []string, rows [][]string, fixed int) string {
 		}
 		total += widths[i]
 	}
-	double, single := strings.Repeat("=", total)+"\n", strings.Repeat("-", total)+"\n"
 	var b strings.Builder
-	b.WriteString(double + "|" + centred(title, total-2) + "|\n" + double)
+	b.Grow((2*len(rows) + 5) * (total + 1))
+	rule := func(c string) { b.WriteString(strings.Repeat(c, total) + "\n") }
+	rule("=")
+	cell(&b, title, total-2)
+	b.WriteString("|\n")
+	rule("=")
 	line := func(cells []string) {
-		for i, cell := range cells {
-			b.WriteString("|" + centred(cell, widths[i]))
+		for i, c := range cells {
+			cell(&b, c, widths[i])
 		}
-		b.WriteString("|\n" + single)
+		b.WriteString("|\n")
+		rule("-")
 	}
 	line(header)
 	for _, r := range rows {
@@ -44,9 +49,17 @@ func table(title string, header []string, rows [][]string, fixed int) string {
 	return b.String()
 }
 
-func centred(s string, width int) string {
-	free := max(width-len(s), 0)
-	return strings.Repeat(" ", free/2) + s + strings.Repeat(" ", free-free/2)
+// cell is a word in the middle of its column, behind the column's bar.
+func cell(b *strings.Builder, word string, width int) {
+	b.WriteByte('|')
+	free := max(width-len(word), 0)
+	for range free / 2 {
+		b.WriteByte(' ')
+	}
+	b.WriteString(word)
+	for range free - free/2 {
+		b.WriteByte(' ')
+	}
 }
 
 // dataAddressWidth is the fixed width of the address column in the data table.

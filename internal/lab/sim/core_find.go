@@ -1,11 +1,11 @@
 package sim
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 type finder struct {
@@ -101,13 +101,22 @@ func (f *finder) parse(args []string) bool {
 			f.out = func(_, name string, _ *inode) { f.c.Print(name + "\x00") }
 		case "-printf":
 			format := unescape(val)
-			f.out = func(root, name string, n *inode) { f.c.Print(f.printf(format, root, name, n)) }
+			f.out = func(root, name string, n *inode) { f.c.out.b = f.printf(f.c.out.b, format, root, name, n) }
 			i++
 		default:
 			return f.c.unknown(args[i])
 		}
 	}
 	return true
+}
+
+// appendUnix writes a time as find does: seconds and ten digits behind the point.
+func appendUnix(out []byte, t time.Time) []byte {
+	out = strconv.AppendInt(out, t.Unix(), 10)
+	point := len(out)
+	out = strconv.AppendInt(out, 1e10+int64(t.Nanosecond())*10, 10)
+	out[point] = '.'
+	return out
 }
 
 // globAll matches as -path does: * also stands for slashes.
@@ -161,16 +170,16 @@ func (f *finder) visit(root, name string, n *inode, depth int) {
 	}
 }
 
-func (f *finder) printf(format, root, name string, n *inode) string {
-	out := make([]byte, 0, len(format)+len(name))
+// printf writes what -printf says of a file behind out.
+func (f *finder) printf(out []byte, format, root, name string, n *inode) []byte {
 	for {
 		before, rest, ok := strings.Cut(format, "%")
 		out = append(out, before...)
 		if !ok {
-			return string(out)
+			return out
 		}
 		if rest == "" {
-			return string(append(out, '%'))
+			return append(out, '%')
 		}
 		used := 1
 		switch rest[0] {
@@ -208,7 +217,7 @@ func (f *finder) printf(format, root, name string, n *inode) string {
 			out = append(out, n.target...)
 		case 'T':
 			if t := n.modTime(); strings.HasPrefix(rest, "T@") {
-				out, used = fmt.Appendf(out, "%d.%010d", t.Unix(), t.Nanosecond()*10), 2
+				out, used = appendUnix(out, t), 2
 				break
 			}
 			fallthrough

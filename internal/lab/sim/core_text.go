@@ -498,16 +498,18 @@ func ps(c *Call) int {
 			continue
 		}
 		n++
-		var row []string
 		for i, f := range ask.fields {
 			_, v, good := c.psField(p, f)
 			if !good {
 				c.unknown(f)
 				return 1
 			}
-			row = append(row, pad(f, v, i == len(ask.fields)-1))
+			if i > 0 {
+				c.Print(" ")
+			}
+			c.Print(pad(f, v, i == len(ask.fields)-1))
 		}
-		c.Print(strings.Join(row, " ") + "\n")
+		c.Print("\n")
 	}
 	if n == 0 && !ask.everyone {
 		return 1
