@@ -2,6 +2,7 @@ package rehearse_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
+	"github.com/shiplift/shiplift/internal/run"
 )
 
 // pair is a case of two simulated PostgreSQL servers; bend changes its worlds.
@@ -75,6 +77,52 @@ func TestEveryTroubleStrikes(t *testing.T) {
 				t.Errorf("struck in %d runs, noticed in %d", struck, troubled)
 			}
 		})
+	}
+}
+
+// TestTroublesStrikeAnywhere: over some seeds they strike in each tenth of a run
+// that nothing else disturbs, its last one among them.
+func TestTroublesStrikeAnywhere(t *testing.T) {
+	t.Parallel()
+	c := pair(t, nil)
+	w, err := c.Open(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.Sim.Commands()
+	s, err := rehearse.Begin(t.Context(), w)
+	if err == nil {
+		err = s.Wants(t.Context(), "apply", run.Upgraded)
+	}
+	if err == nil {
+		err = s.Wants(t.Context(), "commit", run.Committed)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := w.Sim.Commands() - before
+	c.Only = "link lost after"
+	struck := map[int]bool{}
+	for seed := uint64(1); seed <= 150; seed++ {
+		p, err := rehearse.Play(t.Context(), c, seed)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, p.Tell())
+		}
+		for _, f := range p.Faults {
+			_, from, _ := strings.Cut(f, "from command ")
+			at := 0
+			if _, err := fmt.Sscan(from, &at); err != nil {
+				t.Fatal(f)
+			}
+			if len(p.Struck) > 0 {
+				struck[10*(at-before-1)/commands] = true
+			}
+		}
+	}
+	for tenth := range 10 {
+		if !struck[tenth] {
+			t.Errorf("nothing struck in tenth %d of %d commands", tenth+1, commands)
+		}
 	}
 }
 

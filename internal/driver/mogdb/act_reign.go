@@ -98,6 +98,14 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 			return err
 		}
 		h, err := to.Query(ctx, to.Data)
+		ahead := false
+		if err == nil {
+			ahead, err = to.aheadOfOthers(ctx, t)
+		}
+		if err == nil && ahead {
+			gone = errors.Join(gone, &driver.Owed{Node: name, Err: stillNew(name)})
+			continue
+		}
 		if err == nil && name != planned && (h.Role != gaussdb.RoleStandby || !h.Healthy()) {
 			continue
 		}
@@ -110,10 +118,48 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 		}
 		gone = errors.Join(gone, err)
 	}
+	var owed *driver.Owed
+	if errors.As(gone, &owed) {
+		return gone
+	}
 	return &say.Problem{
 		Place: s.Name, Err: gone,
 		Text: say.F("it has become the primary meanwhile, and no other node can take the role: it is not stopped, what it has acknowledged would be lost", "该节点在此期间已成为主库，且没有其他节点可以接任：不会停止它，否则其已确认的写入会丢失"),
 		Next: say.F("let a standby follow it (gs_ctl query on every node), then: shiplift rollback", "请先让一个备库跟随它（在每个节点执行 gs_ctl query 查看），然后执行：shiplift rollback"),
+	}
+}
+
+// aheadOfOthers reports a node that holds the new software while another one,
+// that answers, has gone back to the old one.
+func (s *site) aheadOfOthers(ctx context.Context, t driver.Target) (bool, error) {
+	if old, err := s.holdsOld(ctx, t); err != nil || old {
+		return false, err
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		o, err := siteOf(t.Env, name)
+		if err != nil {
+			return false, err
+		}
+		if old, err := o.holdsOld(ctx, t); err == nil && old || err != nil && !isGone(err) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// holdsOld reports a node whose software is, or is again, that of before the run.
+func (s *site) holdsOld(ctx context.Context, t driver.Target) (bool, error) {
+	at, err := s.places(ctx, argsOf(t.Plan, s.Name))
+	return !at["bin"].old && !at["lib"].old, err
+}
+
+// stillNew is why a node cannot take the role yet: those that have gone back
+// already must not follow a newer primary (M10).
+func stillNew(name string) error {
+	return &say.Problem{
+		Place: name,
+		Text:  say.F("it cannot take the role of the primary before its own steps are taken back: others run the old release again [M10]", "其自身步骤撤销之前不能接任主库：其他节点已恢复旧版本［M10］"),
+		Next:  say.F("shiplift rollback", "shiplift rollback"),
 	}
 }
 

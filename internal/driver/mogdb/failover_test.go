@@ -161,3 +161,26 @@ func TestFailoverInTheMomentOfAStop(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRoleWaitsForANodeThatOwesItsWayBack: the old primary does not answer
+// for a moment while a rollback begins, and does again when the role would go
+// back to it: it holds the new software still, others run the old one (M10, B-114).
+func TestTheRoleWaitsForANodeThatOwesItsWayBack(t *testing.T) {
+	t.Parallel()
+	for at := 1; at <= 80; at += 4 {
+		w := open(t, gauss.Options{Nodes: 3, Install: "manual", Load: true}, rollingR, untraced)
+		s := w.begin(t)
+		if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+			t.Fatal(err)
+		}
+		w.Sim.Inject(sim.Fault{Kind: sim.Unreachable, Node: "node1", Command: w.Sim.Commands() + at, Times: 6})
+		for range 4 {
+			if out, err := s.Work(t.Context(), "rollback", nil); err != nil || out.State == run.RolledBack {
+				break
+			}
+		}
+		if err := s.World.Truth(); err != nil || s.Final() != run.RolledBack {
+			t.Errorf("node1 away from command %d on: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+}

@@ -339,17 +339,17 @@ const patience = 45 * time.Second
 
 // countDown looks later whether two nodes are still down at once.
 func (s *state) countDown(w *sim.World) {
-	if s.opts.Nodes > 2 && s.nodesDown() > 1 {
+	if s.opts.Nodes > 2 && s.nodesDown(w) > 1 {
 		w.After(patience, evCount, "", nil)
 	}
 }
 
 // nodesDown counts those that were stopped: one that fell was nobody's choice,
-// and a rollback goes on past it.
-func (s *state) nodesDown() int {
+// and a rollback goes on past it; nor is one whose machine has no power.
+func (s *state) nodesDown(w *sim.World) int {
 	n := 0
 	for _, in := range s.insts {
-		if in.srv == nil && in.told {
+		if in.srv == nil && in.told && w.Machine(in.node).Up() {
 			n++
 		}
 	}
@@ -361,7 +361,7 @@ func count(w *sim.World, _ sim.Event) {
 	s := stateOf(w)
 	s.settle(w)
 	for _, in := range s.insts {
-		if s.nodesDown() > 1 && in.srv == nil && w.Time().Sub(in.stopped) >= patience {
+		if s.nodesDown(w) > 1 && in.srv == nil && w.Time().Sub(in.stopped) >= patience {
 			for _, p := range s.insts {
 				if p.writable(w) {
 					s.truth.damage(w, "M11", in.node, "more than one node was down for long while the cluster served")
