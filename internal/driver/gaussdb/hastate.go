@@ -85,6 +85,15 @@ func (h HA) Healthy() bool {
 
 var logPrefix = regexp.MustCompile(`^\[[^\]]*\]\[\d*\]\[[^\]]*\]\[gs_ctl\]: ?`)
 
+// logged takes the prefix from a line that gs_ctl says; rows of tables have none.
+func logged(line string) (said string, ok bool) {
+	if !strings.HasPrefix(line, "[") {
+		return line, false
+	}
+	prefix := logPrefix.FindString(line)
+	return line[len(prefix):], prefix != ""
+}
+
 // ParseQuery reads what gs_ctl query said on both streams. It is an error only
 // when there is nothing in it that gs_ctl query says.
 func ParseQuery(out string) (HA, error) {
@@ -94,8 +103,8 @@ func ParseQuery(out string) (HA, error) {
 	asked := false
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(line, " \r\n")
-		if logPrefix.MatchString(line) {
-			line = logPrefix.ReplaceAllString(line, "")
+		if said, ok := logged(line); ok {
+			line = said
 			asked = asked || strings.Contains(line, "gs_ctl query")
 			h.complain(line)
 			continue

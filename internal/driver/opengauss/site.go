@@ -62,11 +62,14 @@ type room struct {
 }
 
 func factsOf(p *plan.Plan) func(node, name string) string {
-	m := make(map[[2]string]string, len(p.Facts))
-	for _, f := range p.Facts {
-		m[[2]string{f.Node, f.Name}] = f.Value
+	return func(node, name string) string {
+		for i := range p.Facts {
+			if f := &p.Facts[i]; f.Node == node && f.Name == name {
+				return f.Value
+			}
+		}
+		return ""
 	}
-	return func(node, name string) string { return m[[2]string{node, name}] }
 }
 
 // roomOf reads the plan's facts.

@@ -55,16 +55,18 @@ func gsCtl(call *sim.Call) int {
 		c.Print("Try \"gs_ctl --help\" for more information.\n")
 		return 1
 	}
-	run := map[string]func() int{
-		"start": c.start, "stop": c.stopCmd, "restart": c.restart, "status": c.status, "query": c.query, "switchover": c.switchover,
-		"failover": c.failover, "build": c.buildCmd, "querybuild": c.queryBuild, "notify": c.notify, "reload": c.reloadCmd,
-	}[c.action]
+	run := runs[c.action]
 	if run == nil {
 		c.say("no operation specified")
 		c.Print("Try \"gs_ctl --help\" for more information.\n")
 		return 1
 	}
-	return run()
+	return run(c)
+}
+
+var runs = map[string]func(*ctl) int{
+	"start": (*ctl).start, "stop": (*ctl).stopCmd, "restart": (*ctl).restart, "status": (*ctl).status, "query": (*ctl).query, "switchover": (*ctl).switchover,
+	"failover": (*ctl).failover, "build": (*ctl).buildCmd, "querybuild": (*ctl).queryBuild, "notify": (*ctl).notify, "reload": (*ctl).reloadCmd,
 }
 
 func (c *ctl) parse() (code int, done bool) {
@@ -410,29 +412,54 @@ func (c *ctl) stateFile(in *instance) {
 	c.Print("\n Senders info:\n        No information\n Receiver info:\n        No information\n")
 }
 
-func block(title string) string { return fmt.Sprintf(" %-20s\n", title) }
+// haRows is the text that gs_ctl query makes of a server's state.
+type haRows struct{ strings.Builder }
 
-func row(k string, v any) string { return fmt.Sprintf("\t%-30s : %v\n", k, v) }
+func (b *haRows) block(title string) {
+	b.WriteByte(' ')
+	b.padded(title, 20)
+	b.WriteByte('\n')
+}
+
+func (b *haRows) row(k, v string) {
+	b.WriteByte('\t')
+	b.padded(k, 30)
+	b.WriteString(" : ")
+	b.WriteString(v)
+	b.WriteByte('\n')
+}
+
+func (b *haRows) padded(s string, width int) {
+	b.WriteString(s)
+	for range width - len(s) {
+		b.WriteByte(' ')
+	}
+}
 
 // haText is the answer of gs_ctl query to the byte.
 func (s *state) haText(w *sim.World, in *instance) string {
-	var b strings.Builder
+	var b haRows
+	b.Grow(2 << 10)
 	st, detail := in.dbState(w)
-	b.WriteString(block("HA state:"))
-	b.WriteString(row("local_role", in.srv.role) + row("static_connections", staticConnections(in.srv.conf)) + row("db_state", st) + row("detail_information", detail) + "\n")
-	b.WriteString(block("Senders info:"))
+	b.block("HA state:")
+	b.row("local_role", in.srv.role)
+	b.row("static_connections", strconv.Itoa(staticConnections(in.srv.conf)))
+	b.row("db_state", st)
+	b.row("detail_information", detail)
+	b.WriteString("\n")
+	b.block("Senders info:")
 	n := 0
 	for _, sb := range s.insts {
 		if sb.srv == nil || !sb.srv.linked || sb.srv.up != in.name {
 			continue
 		}
-		b.WriteString(s.senderRows(w, in, sb))
+		s.senderRows(&b, w, in, sb)
 		n++
 	}
 	if n == 0 {
 		b.WriteString("No information \n")
 	}
-	b.WriteString(block("Receiver info:"))
+	b.block("Receiver info:")
 	up := s.inst(in.srv.up)
 	if !in.srv.linked || up == nil || up.srv == nil {
 		b.WriteString("No information \n")
@@ -442,22 +469,26 @@ func (s *state) haText(w *sim.World, in *instance) string {
 	if st == "Catchup" {
 		state = "Catchup"
 	}
-	b.WriteString(row("receiver_pid", in.srv.rpid) + row("local_role", in.srv.role) + row("peer_role", up.srv.role) + row("peer_state", "Normal") + row("state", state))
-	b.WriteString(positions(up.lsn, in.lsn))
-	b.WriteString(row("sync_percent", percent(up.lsn, in.lsn)))
-	b.WriteString(row("channel", fmt.Sprintf("%s:%d<--%s:%d", in.addr, in.srv.port, up.addr, up.port+1)) + "\n")
+	b.row("receiver_pid", strconv.Itoa(in.srv.rpid))
+	b.row("local_role", in.srv.role)
+	b.row("peer_role", up.srv.role)
+	b.row("peer_state", "Normal")
+	b.row("state", state)
+	b.positions(up.lsn, in.lsn)
+	b.row("sync_percent", percent(up.lsn, in.lsn))
+	b.row("channel", fmt.Sprintf("%s:%d<--%s:%d", in.addr, in.srv.port, up.addr, up.port+1))
+	b.WriteString("\n")
 	return b.String()
 }
 
-func positions(sent, got uint64) string {
-	var b strings.Builder
+func (b *haRows) positions(sent, got uint64) {
+	from, to := lsnText(sent), lsnText(got)
 	for _, k := range []string{"sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location"} {
-		b.WriteString(row(k, lsnText(sent)))
+		b.row(k, from)
 	}
 	for _, k := range []string{"receiver_received_location", "receiver_write_location", "receiver_flush_location", "receiver_replay_location"} {
-		b.WriteString(row(k, lsnText(got)))
+		b.row(k, to)
 	}
-	return b.String()
 }
 
 func percent(sent, got uint64) string {
@@ -491,15 +522,24 @@ func (s *state) senderState(w *sim.World, in, sb *instance) (state, sync string,
 	return state, "Potential", 1
 }
 
-func (s *state) senderRows(w *sim.World, in, sb *instance) string {
+func (s *state) senderRows(b *haRows, w *sim.World, in, sb *instance) {
 	st, sync, prio := s.senderState(w, in, sb)
 	ava := "Off"
 	if in.srv.conf["most_available_sync"] == "on" {
 		ava = "On"
 	}
-	return row("sender_pid", sb.srv.spid) + row("local_role", in.srv.role) + row("peer_role", sb.srv.role) + row("peer_state", "Normal") + row("state", st) +
-		positions(in.lsn, sb.lsn) + row("sync_percent", percent(in.lsn, sb.lsn)) + row("sync_state", sync) + row("sync_priority", prio) +
-		row("sync_most_available", ava) + row("channel", fmt.Sprintf("%s:%d-->%s:%d", in.addr, in.port+1, sb.addr, sb.srv.port)) + "\n"
+	b.row("sender_pid", strconv.Itoa(sb.srv.spid))
+	b.row("local_role", in.srv.role)
+	b.row("peer_role", sb.srv.role)
+	b.row("peer_state", "Normal")
+	b.row("state", st)
+	b.positions(in.lsn, sb.lsn)
+	b.row("sync_percent", percent(in.lsn, sb.lsn))
+	b.row("sync_state", sync)
+	b.row("sync_priority", strconv.Itoa(prio))
+	b.row("sync_most_available", ava)
+	b.row("channel", fmt.Sprintf("%s:%d-->%s:%d", in.addr, in.port+1, sb.addr, sb.srv.port))
+	b.WriteString("\n")
 }
 
 func (c *ctl) queryBuild() int {
