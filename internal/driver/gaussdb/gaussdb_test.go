@@ -20,6 +20,7 @@ type recording struct {
 	exit    int
 	stdout  string
 	stderr  string
+	body    string // the whole file
 }
 
 func (r recording) both() string { return r.stdout + r.stderr }
@@ -30,7 +31,7 @@ func record(t testing.TB, name string) recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := recording{name: name}
+	r := recording{name: name, body: string(b)}
 	head, rest, _ := strings.Cut(string(b), "--- stdout\n")
 	for line := range strings.Lines(head) {
 		key, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimRight(line, "\n"), "# "), ": ")
@@ -69,81 +70,260 @@ func recordings(t testing.TB) []recording {
 	return all
 }
 
-// TestEveryRecordingIsRead reads each recording with the reader for its command.
+// TestEveryRecordingIsRead reads each recording, command by command, with the
+// reader for the command; what no reader is for, none of them takes for its own.
 func TestEveryRecordingIsRead(t *testing.T) {
 	t.Parallel()
-	single := regexp.MustCompile(`^(gs_ctl|gs_guc|gsql|gaussdb|gs_initdb|pg_controldata|pg_config|cat|timeout \d+ gs_ctl) ?`)
 	read := map[string]int{}
 	for _, r := range recordings(t) {
-		out := r.both()
-		cmd := strings.TrimPrefix(r.command, "timeout 10 ")
-		fail := func(err error) {
-			if err != nil {
-				t.Errorf("%s: %s: %v", r.name, cmd, err)
-			}
+		if r.command == "" {
+			measured(t, r)
+			read["measurement"]++
+			continue
 		}
-		switch {
-		case strings.Contains(cmd, ";") || !single.MatchString(r.command):
-			read["several commands"]++ // read below where a test needs them
-		case strings.HasSuffix(cmd, " -V") || strings.HasSuffix(cmd, "--version"):
-			if strings.HasPrefix(cmd, "gaussdb") || strings.HasPrefix(cmd, "gsql") || strings.HasPrefix(cmd, "gs_ctl") || strings.HasPrefix(cmd, "gs_guc") {
-				b, err := ParseBanner(out)
-				fail(err)
-				if err == nil && b.Product != "openGauss" {
-					t.Errorf("%s: product %q", r.name, b.Product)
-				}
-				read["banner"]++
+		for _, c := range said(r) {
+			if what := readOne(t, r, c); what != "" {
+				read[what]++
+			} else {
+				t.Errorf("%s: nobody knows %q", r.name, c.command)
 			}
-		case strings.HasPrefix(cmd, "gs_ctl query ") && strings.Contains(cmd, " -L "):
-			read["position"]++
-		case strings.HasPrefix(cmd, "gs_ctl query "):
-			h, err := ParseQuery(out)
-			fail(err)
-			if (h.Process == Running) != (r.exit == 0) && h.Process != Hung {
-				t.Errorf("%s: exit %d and yet %s", r.name, r.exit, h.Process)
-			}
-			if h.Process == Running && (h.Role == "" || h.State == "") {
-				t.Errorf("%s: no role or state: %+v", r.name, h)
-			}
-			read["query"]++
-		case strings.HasPrefix(cmd, "gs_ctl status "):
-			s, err := ParseStatus(out)
-			fail(err)
-			if (s.Process == Running) != (r.exit == 0) || s.Process == Running && (s.PID == 0 || len(s.Args) == 0) {
-				t.Errorf("%s: exit %d: %+v", r.name, r.exit, s)
-			}
-			read["status"]++
-		case strings.HasPrefix(cmd, "gs_ctl switchover "):
-			if got := ParseSwitchover(out); got == SwitchUnclear {
-				t.Errorf("%s: unclear", r.name)
-			}
-			read["switchover"]++
-		case strings.HasPrefix(cmd, "gs_guc check ") && r.exit == 0:
-			_, err := ParseGucCheck(out)
-			fail(err)
-			read["guc check"]++
-		case strings.HasPrefix(cmd, "gs_guc "):
-			if bad := GucFailed(out); (bad != "") != (r.exit != 0) && !strings.Contains(cmd, "--help") {
-				t.Errorf("%s: exit %d, complaint %q", r.name, r.exit, bad)
-			}
-			read["guc"]++
-		case strings.HasPrefix(cmd, "gsql ") && !strings.Contains(cmd, "--help"):
-			errs := SQLErrors(out)
-			if r.exit != 0 && len(errs) == 0 {
-				t.Errorf("%s: exit %d and no complaint found in %q", r.name, r.exit, clip(out))
-			}
-			if len(errs) > 0 && !strings.Contains(out, "ERROR") && !strings.Contains(out, "FATAL") && !strings.Contains(out, "failed to connect") {
-				t.Errorf("%s: complaints found where there are none: %q", r.name, errs)
-			}
-			read["gsql"]++
-		default:
-			read["other"]++
 		}
 	}
-	for what, least := range map[string]int{"banner": 8, "query": 50, "status": 6, "switchover": 10, "guc check": 4, "guc": 12, "gsql": 60} {
+	for what, least := range map[string]int{"banner": 8, "query": 50, "status": 6, "switchover": 10, "guc check": 4, "guc": 12, "gsql": 60,
+		"options": 15, "number": 10, "start or stop": 20, "help": 5, "build": 3, "measurement": 6} {
 		if read[what] < least {
 			t.Errorf("%d recordings of %s, want at least %d (%v)", read[what], what, least, read)
 		}
+	}
+	t.Logf("%v", read)
+}
+
+// spoken is one command of a recording with what it said. Exit is only known
+// of the last one.
+type spoken struct {
+	command, out string
+	exit         int
+	last         bool
+}
+
+// said takes a recording apart: commands between semicolons, each with its own
+// lines where it is known how many it prints, and with all of them otherwise.
+func said(r recording) []spoken {
+	if tool, _, filtered := strings.Cut(r.command, " > /tmp/o"); filtered {
+		return []spoken{{tool, r.both(), r.exit, true}} // what follows only filters its log
+	}
+	var all []spoken
+	lines, rest := 0, strings.SplitAfter(r.both(), "\n")
+	known := true
+	for _, c := range commandsOf(r.command) {
+		if word, _, _ := strings.Cut(c, " "); word == "sleep" || word == "printf" {
+			continue
+		}
+		c, _, _ = strings.Cut(c, " | ")
+		all = append(all, spoken{command: strings.TrimPrefix(c, "timeout 10 "), out: r.both()})
+		n := printed(c)
+		known = known && n > 0
+		lines += n
+	}
+	all[len(all)-1].last, all[len(all)-1].exit = true, r.exit
+	if known && lines == len(rest)-1 {
+		for i := range all {
+			n := printed(all[i].command)
+			all[i].out = strings.Join(rest[:n], "")
+			rest = rest[n:]
+		}
+	}
+	return all
+}
+
+// commandsOf splits at semicolons outside of quotes.
+func commandsOf(line string) []string {
+	var out []string
+	quote, from := byte(0), 0
+	for i := range len(line) {
+		switch c := line[i]; {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote == 0 && c == ';':
+			out, from = append(out, strings.TrimSpace(line[from:i])), i+1
+		}
+	}
+	return append(out, strings.TrimSpace(line[from:]))
+}
+
+// printed is how many lines a command prints, where that is sure: one for each
+// value, and one for each file of options.
+func printed(command string) int {
+	words := strings.Fields(command)
+	switch {
+	case words[0] == "cat" && strings.Contains(command, "postmaster.opts"):
+		return len(words) - 1
+	case words[0] == "gsql" && strings.Contains(command, " -tA ") && (strings.Contains(command, "()") || strings.Contains(command, "count(*)") || strings.Contains(command, "show ")):
+		return 1 // of several -c the last one answers
+	}
+	return 0
+}
+
+// readOne returns what kind of output it was; "" when nobody knows.
+//
+//nolint:gocognit // one case for each tool
+func readOne(t *testing.T, r recording, c spoken) string {
+	t.Helper()
+	cmd, out := c.command, c.out
+	fail := func(err error) {
+		if err != nil {
+			t.Errorf("%s: %s: %v", r.name, cmd, err)
+		}
+	}
+	tool, _, _ := strings.Cut(cmd, " ")
+	verb := ""
+	for _, w := range strings.Fields(cmd)[1:] {
+		if verb == "" && !strings.HasPrefix(w, "-") && !strings.HasPrefix(w, "/") {
+			verb = w
+		}
+	}
+	switch {
+	case strings.HasSuffix(cmd, "--help"):
+		nobody(t, r, c)
+		return "help"
+	case tool == "gs_initdb" || tool == "pg_controldata" || tool == "pg_config" || tool == "ls" || tool == "od" || tool == "grep" || strings.HasSuffix(cmd, "PG_VERSION"):
+		nobody(t, r, c)
+		return "other"
+	case strings.HasSuffix(cmd, " -V") || strings.HasSuffix(cmd, "--version"):
+		b, err := ParseBanner(out)
+		fail(err)
+		if err == nil && b.Product != "openGauss" {
+			t.Errorf("%s: product %q", r.name, b.Product)
+		}
+		return "banner"
+	case tool == "cat" && strings.Contains(cmd, "postmaster.opts"):
+		for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+			o, err := ParseOpts(line)
+			if strings.HasPrefix(line, "/") { // a value of another command where lines are not counted
+				fail(err)
+				if o.Value("-D") == "" || o.Value("-M") == "" || !strings.HasSuffix(o.Program, "/gaussdb") {
+					t.Errorf("%s: %+v", r.name, o)
+				}
+			}
+		}
+		return "options"
+	case tool == "cat":
+		p, err := ParsePIDFile([]byte(out))
+		fail(err)
+		if p.PID == 0 {
+			t.Errorf("%s: %+v", r.name, p)
+		}
+		return "pid file"
+	case tool == "gs_ctl" && verb == "query" && strings.Contains(cmd, " -L "):
+		nobody(t, r, c)
+		return "position"
+	case tool == "gs_ctl" && verb == "query":
+		h, err := ParseQuery(out)
+		fail(err)
+		if c.last && (h.Process == Running) != (c.exit == 0) && h.Process != Hung {
+			t.Errorf("%s: exit %d and yet %s", r.name, c.exit, h.Process)
+		}
+		if h.Process == Running && (h.Role == "" || h.State == "") {
+			t.Errorf("%s: no role or state: %+v", r.name, h)
+		}
+		return "query"
+	case tool == "gs_ctl" && verb == "status":
+		s, err := ParseStatus(out)
+		fail(err)
+		if (s.Process == Running) != (c.exit == 0) || s.Process == Running && (s.PID == 0 || len(s.Args) == 0) {
+			t.Errorf("%s: exit %d: %+v", r.name, c.exit, s)
+		}
+		return "status"
+	case tool == "gs_ctl" && verb == "switchover":
+		if got := ParseSwitchover(out); got == SwitchUnclear {
+			t.Errorf("%s: unclear", r.name)
+		}
+		return "switchover"
+	case tool == "gs_ctl" && verb == "querybuild":
+		if h, err := ParseQuery(out); err != nil || h.Healthy() || h.State != "Build completed" {
+			t.Errorf("%s: %+v, %v", r.name, h, err)
+		}
+		return "build"
+	case tool == "gs_ctl" && verb == "build":
+		nobody(t, r, c)
+		return "build"
+	case tool == "gs_ctl" && verb != "":
+		nobody(t, r, c)
+		return "start or stop"
+	case tool == "gs_guc" && verb == "check" && c.exit == 0:
+		_, err := ParseGucCheck(out)
+		fail(err)
+		return "guc check"
+	case tool == "gs_guc":
+		if bad := GucFailed(out); (bad != "") != (c.exit != 0) {
+			t.Errorf("%s: exit %d, complaint %q", r.name, c.exit, bad)
+		}
+		return "guc"
+	case tool == "gsql":
+		return readSQL(t, r, c)
+	case tool == "gaussdb": // a server that does not start
+		nobody(t, r, c)
+		return "other"
+	}
+	return ""
+}
+
+func readSQL(t *testing.T, r recording, c spoken) string {
+	t.Helper()
+	errs := SQLErrors(c.out)
+	if c.last && c.exit != 0 && len(errs) == 0 {
+		t.Errorf("%s: exit %d and no complaint found in %q", r.name, c.exit, clip(c.out))
+	}
+	if len(errs) > 0 && !strings.Contains(c.out, "ERROR") && !strings.Contains(c.out, "FATAL") && !strings.Contains(c.out, "failed to connect") {
+		t.Errorf("%s: complaints found where there are none: %q", r.name, errs)
+	}
+	if !strings.Contains(c.command, "working_version_num()") || strings.Count(c.out, "\n") != 1 {
+		return "gsql"
+	}
+	rows := ParseTuples(c.out)
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		t.Errorf("%s: %q", r.name, rows)
+	} else if k, err := ParseKernel(rows[0][0]); err != nil || k < 92298 || k > 92954 {
+		t.Errorf("%s: %v, %v", r.name, k, err)
+	}
+	return "number"
+}
+
+// nobody: no reader takes for its own what another tool said.
+func nobody(t *testing.T, r recording, c spoken) {
+	t.Helper()
+	if c.out == "" {
+		t.Errorf("%s: %s said nothing", r.name, c.command)
+	}
+	if h, err := ParseQuery(c.out); err == nil && h.Process == Running {
+		t.Errorf("%s: %s was read as the state of a server: %+v", r.name, c.command, h)
+	}
+	if s, err := ParseStatus(c.out); err == nil && s.Process == Running {
+		t.Errorf("%s: %s was read as a status: %+v", r.name, c.command, s)
+	}
+	if b, err := ParseBanner(c.out); err == nil && b.Release != "" {
+		t.Errorf("%s: %s was read as a banner: %+v", r.name, c.command, b)
+	}
+	if got := ParseSwitchover(c.out); got == SwitchCompleted {
+		t.Errorf("%s: %s was read as a switchover", r.name, c.command)
+	}
+}
+
+var gapRE = regexp.MustCompile(`largest gaps between acknowledged writes over both nodes \(seconds, node before -> node after\): (\d+\.\d+) `)
+
+// measured reads how long nobody could write: docs/drivers/opengauss.md tells it.
+func measured(t *testing.T, r recording) {
+	t.Helper()
+	m := gapRE.FindStringSubmatch(r.body)
+	if m == nil || !strings.Contains(r.body, "acknowledged writes: ") {
+		t.Errorf("%s: no measurement in %q", r.name, clip(r.body))
+		return
+	}
+	gap, err := strconv.ParseFloat(m[1], 64)
+	if switches := !strings.Contains(r.name, "kill-all"); err != nil || switches && (gap < 1.3 || gap > 2.0) {
+		t.Errorf("%s: nobody could write for %v s (%v), it is said to be 1.3 to 2.0", r.name, gap, err)
 	}
 }
 

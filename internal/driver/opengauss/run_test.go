@@ -240,6 +240,7 @@ func TestNothingMadeSinceTheUpgradeIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	setGUC(lab.Primary(), data, "log_min_duration_statement=777")(t, lab, w.Sim)
+	_ = w.Env.Clock.Sleep(t.Context(), 10*time.Second) // until it has reached the standbys
 	w.Sim.With(func() {
 		m := w.Sim.Machine("node2")
 		m.Write(m.Real(app)+"/lib/postgresql/pg_plugin/made_later.so", "a function\n", 0o600, "omm")

@@ -256,7 +256,7 @@ func (s *state) saveRun(w *sim.World, in *instance, args []string) {
 		b.WriteString(` "` + a + `"`)
 	}
 	m.Write(in.data+"/postmaster.opts", b.String()+"\n", 0o600, owner)
-	m.Write(in.data+"/postmaster.pid", fmt.Sprintf("%d\n%s\n%d\n%d\n%s\n%s\n %8d %9d\n", in.srv.pid, in.data, w.Time().Unix(), in.port, s.opts.socketDir(), in.srv.conf["listen_addresses"], in.port*1000+1, 131110), 0o600, owner)
+	m.Write(in.data+"/postmaster.pid", fmt.Sprintf("%d\n%s\n%d\n%d\n%s\n\n %8d %9d\n", in.srv.pid, in.data, w.Time().Unix(), in.port, s.opts.socketDir(), in.port*1000+1, 131110), 0o600, owner)
 	s.saveState(w, in)
 }
 

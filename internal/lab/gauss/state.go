@@ -359,7 +359,7 @@ func (s *state) relink(w *sim.World) {
 			continue
 		}
 		if s.upstream(w, in) != nil {
-			d := 600*time.Millisecond + time.Duration(w.Rand().IntN(900))*time.Millisecond
+			d := 1700*time.Millisecond + time.Duration(w.Rand().IntN(700))*time.Millisecond // golden 5.0.0/122 to 125
 			if w.Time().Sub(in.srv.started) > 3*time.Second {
 				d = 50 * time.Millisecond // a walreceiver that only waits for its primary comes back at once
 			}
@@ -410,6 +410,9 @@ func link(w *sim.World, e sim.Event) {
 	in.srv.rpid, in.srv.spid = w.Machine(in.node).NewPID(), w.Machine(up.node).NewPID()
 	in.srv.session = 140000000000000 + w.Rand().Int64N(1<<40)
 	in.srv.base = up.lsn
+	if up.primary() { // what was set while it was away reaches it too
+		w.After(2500*time.Millisecond, evSync, up.node, up.name)
+	}
 	s.settle(w)
 	s.relink(w)
 }
