@@ -49,7 +49,7 @@ func ownPackages() (string, error) { return os.MkdirTemp(packages, "case-") }
 func cases() []rehearse.Case {
 	out := []rehearse.Case{{Name: "toy-3", Open: toy}}
 	for name, c := range postgresCases {
-		out = append(out, rehearse.Case{Name: "postgres-" + name, Open: c.opener(), Hooks: pgsim.Hooks()})
+		out = append(out, rehearse.Case{Name: "postgres-" + name, Open: c.opener(), Hooks: c.hooks()})
 	}
 	for name, c := range gbaseCases {
 		out = append(out, rehearse.Case{Name: "gbase8a-" + name, Open: c.opener()})
@@ -102,6 +102,14 @@ var postgresCases = map[string]postgresCase{
 	"4-cascade":     {pgsim.Options{Nodes: 4, Slots: true, Sync: "ANY 2 (db2, db3)", Upstream: map[string]string{"db4": "db2"}}, plan.Request{Mode: "rolling", SwitchBack: true, Candidate: "db3"}},
 	"3-inplace":     {pgsim.Options{Nodes: 3, Sync: "db2"}, plan.Request{Mode: "inplace"}},
 	"3-unavailable": {pgsim.Options{Nodes: 4}, plan.Request{Mode: "rolling", MaxUnavailable: 2}},
+}
+
+// hooks: an HA agent moves the primary too, where a person can take back what it did.
+func (c postgresCase) hooks() []string {
+	if c.o.Slots {
+		return pgsim.Hooks()
+	}
+	return append(pgsim.Hooks(), pgsim.MoveHook)
 }
 
 var postgresPackage = sync.OnceValues(func() (string, error) {

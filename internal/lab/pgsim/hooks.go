@@ -7,8 +7,8 @@ import (
 )
 
 // Hooks are what chance may do by a sim.Fault of kind Hook, by Fault.Do. MoveHook
-// is not among them: what an agent leaves in the settings is not the tool's, and
-// who takes it back is a person with more sense than a simulated one.
+// goes beside them where the cluster has no replication slots: those that an
+// agent makes and drops are more than the simulated person can take back.
 func Hooks() []string { return []string{hookLag, hookKill} }
 
 const (
@@ -130,12 +130,12 @@ func (r *room) moveBack(w *sim.World) {
 
 // restore gives a node the upstream back that it had before the agent came.
 func (r *room) restore(n *node, did *moved, from, to *node) {
-	if c := n.auto["primary_conninfo"]; c != conninfo(from, n.name) && c != conninfo(to, n.name) {
+	if c := n.auto["primary_conninfo"]; n != from && c != conninfo(from, n.name) && c != conninfo(to, n.name) {
 		return
 	}
 	for _, key := range []string{"primary_conninfo", "primary_slot_name"} {
 		delete(n.auto, key)
-		if v, ok := did.auto[n.name][key]; ok && n != r.primary() {
+		if v, ok := did.auto[n.name][key]; ok {
 			n.auto[key] = v
 		}
 	}
