@@ -3,8 +3,11 @@ package postgres
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
@@ -312,11 +315,110 @@ func TestWaitsEnd(t *testing.T) {
 	defer p.close()
 	drivertest.Refuses(t, p.awaitPromotion(t.Context()), "db2 accepts writes")
 	drivertest.Refuses(t, p.to.waitWrites(t.Context(), p.tc), "db2 accepts writes")
+	// What a reset brings back is not what it was: somebody has edited postgresql.conf.
+	drivertest.Refuses(t, p.from.reach(t.Context(), p.fc, []goal{{name: "primary_slot_name", value: "elsewhere", reset: true}}), "db1 has taken its settings over")
 	drivertest.Refuses(t, p.from.waitGone(t.Context()), "the server of db1 has stopped cleanly")
 	if err := p.to.stopServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	drivertest.Refuses(t, p.to.waitAnswer(t.Context()), "the server of db2 accepts connections")
+}
+
+// TestAStandbyIsStoppedOnlyWithEverything: one that lacks the end of the stopped
+// primary goes on running, so that it can still get it (I4).
+func TestAStandbyIsStoppedOnlyWithEverything(t *testing.T) {
+	t.Parallel()
+	l, _, _, target := switching(t)
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Freeze("db2", true)
+	if err := p.from.stopServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	target.Step = plan.Step{ID: "db2/stop", Kind: kindStop, Node: "db2", Impact: plan.Down, Args: map[string]string{"received-all-of": "db1"}}
+	a, _ := New().Action(kindStop)
+	drivertest.Refuses(t, a.Do(t.Context(), target), "db2 has the last record of db1")
+	if proc, err := p.to.process(t.Context()); err != nil || !proc.running() {
+		t.Errorf("its server was stopped all the same: %+v, %v", proc, err)
+	}
+}
+
+// TestTheOldPrimaryIsNotStartedBesideANewOne: whoever gives it its role back asks
+// everybody first (I3).
+func TestTheOldPrimaryIsNotStartedBesideANewOne(t *testing.T) {
+	t.Parallel()
+	l, _, a, target := switching(t)
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, p.reinstate(t.Context()), "as a second primary beside db2")
+	if !l.World.Machine("db1").Exists(p.from.signal()) {
+		t.Error("its standby.signal is gone: its next start makes a second primary")
+	}
+	if err := l.Damage(); err != nil {
+		t.Error(err)
+	}
+}
+
+// shutOut is a machine that the server at an address lets nobody in from.
+type shutOut struct {
+	host.Host
+	of string
+}
+
+func (h *shutOut) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if !strings.HasPrefix(address, h.of+":") {
+		return h.Host.Dial(ctx, network, address)
+	}
+	tool, server := net.Pipe()
+	go letsNobodyIn(server)
+	return tool, nil
+}
+
+// letsNobodyIn is a server that lets nobody in.
+func letsNobodyIn(c net.Conn) {
+	defer c.Close()
+	b := pgproto3.NewBackend(c, c)
+	m, err := b.ReceiveStartupMessage()
+	if _, ok := m.(*pgproto3.SSLRequest); ok {
+		_, _ = c.Write([]byte("N"))
+		_, err = b.ReceiveStartupMessage()
+	}
+	if err == nil {
+		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28000", Message: "no pg_hba.conf entry for replication connection"})
+		_ = b.Flush()
+	}
+}
+
+// TestTheReplicationLoginIsTried: what the switchover takes for granted is known
+// before it, in either case.
+func TestTheReplicationLoginIsTried(t *testing.T) {
+	t.Parallel()
+	env, obs := watched(t, pgsim.Options{Nodes: 2})
+	r := plan.Request{To: "15.17", Mode: modeRolling, Packages: []string{packageFor(t, "15.17")}}
+	told := func(sev check.Severity, says string) {
+		t.Helper()
+		fs := check.Run(t.Context(), New().Checks(env, obs, r), nil)
+		for _, f := range fs {
+			if f.ID == "replication-login" && f.Severity == sev && strings.Contains(f.Says.EN, says) && strings.Contains(f.Evidence, "db1 → db2") {
+				return
+			}
+		}
+		t.Errorf("%q is not told: %+v", says, fs)
+	}
+	told(check.Pass, "may log in to db2 for replication")
+	to, err := siteOf(env, "db2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Hosts["db1"] = &shutOut{env.Hosts["db1"], to.Address}
+	told(check.Block, "db1 may not log in to db2 for replication")
 }
 
 // TestAnOldPrimaryThatIsAwayIsOwed: the way back leaves the present primary

@@ -126,9 +126,14 @@ func TestEveryCrashEndsWellAndLosesNothing(t *testing.T) {
 func TestActionsConform(t *testing.T) {
 	t.Parallel()
 	pkg := simPackage(t)
-	drivertest.Conform(t, func(t testing.TB) rehearse.World {
-		l, w := simWorld(t, pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}, pkg)
-		w.Truth = l.Damage // between two steps a server may be down
-		return w
-	}, drivertest.Every(35))
+	for name, stride := range map[string]int{"three nodes with slots": 35, "synchronous pair": 35, "in place": 9999} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			drivertest.Conform(t, func(t testing.TB) rehearse.World {
+				l, w := simWorld(t, topologies[name].o, topologies[name].r, pkg)
+				w.Truth = l.Damage // between two steps a server may be down
+				return w
+			}, drivertest.Every(stride))
+		})
+	}
 }
