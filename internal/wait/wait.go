@@ -96,7 +96,7 @@ func ended(ctx context.Context, err error) error {
 // a fiftieth of the time in which nothing changed, and by no more than lazy.
 const (
 	patience = 50
-	lazy     = 2 * time.Second
+	lazy     = 10 * time.Second
 )
 
 // For looks until the condition holds. An error from look ends the wait at

@@ -328,7 +328,7 @@ type serverBefore struct {
 }
 
 func serverWas(ctx context.Context, k *task) (any, error) {
-	in, err := k.n.look(ctx)
+	in, err := k.n.state(ctx)
 	return serverBefore{in.Up, in.Status}, err
 }
 
@@ -513,8 +513,12 @@ func (n *node) startServer(ctx context.Context) error {
 }
 
 func (n *node) answers(ctx context.Context, v release.Version, want string, report func(say.Text)) error {
+	ask := n.look
+	if v.IsZero() {
+		ask = n.state
+	}
 	return n.waitFor(ctx, say.F("%s answers", "%s 可以连接", n.name), n.startTime(), "shiplift status", report, func(ctx context.Context) (wait.Look, error) {
-		in, err := n.look(ctx)
+		in, err := ask(ctx)
 		if err != nil {
 			return wait.Look{}, err
 		}
@@ -616,7 +620,7 @@ func (k *task) release(ctx context.Context) error {
 		return nil
 	}
 	for _, n := range p.nodes {
-		in, err := n.look(ctx)
+		in, err := n.state(ctx)
 		if err != nil {
 			return &driver.Owed{Node: n.name, Err: err} // it may serve, and feed this standby
 		}
@@ -637,7 +641,7 @@ func (k *task) release(ctx context.Context) error {
 // openProbe: a step that opens is applied when every node of its member is open.
 func openProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	for _, n := range k.m.nodes {
-		in, err := n.look(ctx)
+		in, err := n.state(ctx)
 		if err != nil {
 			return driver.Unknown, err
 		}
@@ -657,7 +661,7 @@ func (k *task) openNodes(ctx context.Context, before func(*node) error) error {
 		return err
 	}
 	for _, n := range k.m.nodes {
-		in, err := n.look(ctx)
+		in, err := n.state(ctx)
 		if err != nil {
 			return err
 		}
@@ -685,7 +689,7 @@ func (k *task) openNodes(ctx context.Context, before func(*node) error) error {
 // openUndo takes a standby back to MOUNT.
 func openUndo(ctx context.Context, k *task) error {
 	for _, n := range k.m.nodes {
-		in, err := n.look(ctx)
+		in, err := n.state(ctx)
 		if err != nil {
 			return err
 		}
@@ -730,7 +734,7 @@ func (k *task) openTargets(ctx context.Context) (targets []string, err error) {
 			return nil, err
 		}
 		for _, n := range m.nodes {
-			in, err := n.look(ctx)
+			in, err := n.state(ctx)
 			if err != nil {
 				return nil, err
 			}

@@ -51,7 +51,7 @@ func (n *node) isOpen(ctx context.Context, report func(say.Text)) (bool, error) 
 	if err := n.answers(ctx, release.Version{}, "", report); err != nil {
 		return false, err // one that was started a moment ago does not answer yet
 	}
-	in, err := n.look(ctx)
+	in, err := n.state(ctx)
 	return in.Status == "OPEN", err
 }
 

@@ -330,7 +330,7 @@ func adoptProbe(ctx context.Context, k *task) (driver.Standing, error) {
 
 // isStandby reports whether the library is a standby of the group.
 func isStandby(ctx context.Context, k *task) (bool, error) {
-	in, err := k.n.look(ctx)
+	in, err := k.n.state(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -342,7 +342,7 @@ func (k *task) oguid(ctx context.Context) (string, error) {
 	if v := k.n.set["oguid"]; v != "" {
 		return v, nil
 	}
-	in, err := k.primary().first().look(ctx)
+	in, err := k.primary().first().state(ctx)
 	return in.OGUID, err
 }
 
@@ -469,7 +469,7 @@ func (s *site) lookOpen(ctx context.Context, archives bool) (wait.Look, error) {
 	var primaries []*member
 	for _, m := range s.members {
 		for i, n := range m.nodes {
-			in, err := n.look(ctx)
+			in, err := n.state(ctx)
 			if err != nil {
 				return wait.Look{}, err
 			}

@@ -196,8 +196,18 @@ type instance struct {
 	DBVer   uint32
 }
 
-// look asks the server for its state. A server that does not listen is no error.
+// look asks the server for its state and its release. A server that does not
+// listen is no error.
 func (n *node) look(ctx context.Context) (instance, error) {
+	in, err := n.state(ctx)
+	if err == nil && in.Up {
+		in.Release, in.DBVer, err = n.runningRelease(ctx)
+	}
+	return in, err
+}
+
+// state is look without the release, for what is asked again and again.
+func (n *node) state(ctx context.Context) (instance, error) {
 	var in instance
 	t, err := n.ask(ctx, "SELECT INSTANCE_NAME, STATUS$, MODE$, OGUID FROM V$INSTANCE")
 	if isCode(err, codeNoServer, codeLinkLost) {
@@ -211,8 +221,7 @@ func (n *node) look(ctx context.Context) (instance, error) {
 		return in, problem(n.name, say.F("instance %s answers where %s was expected", "应为实例 %[2]s，实际响应的是 %[1]s", name, n.instance()),
 			say.F("correct instance and port in the inventory", "请更正清单中的 instance 与 port"))
 	}
-	in.Release, in.DBVer, err = n.runningRelease(ctx)
-	return in, err
+	return in, nil
 }
 
 // runningRelease reads the release of the server: DM7 tells it in the banner,
