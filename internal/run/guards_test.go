@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/check"
+	"github.com/shiplift/shiplift/internal/cluster"
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/journal"
@@ -15,6 +17,7 @@ import (
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 	"github.com/shiplift/shiplift/internal/say"
+	"github.com/shiplift/shiplift/internal/wait"
 )
 
 // fullDisk is a log whose copy on one node cannot be written.
@@ -157,5 +160,62 @@ func TestAResultThatIsNotProvenIsNoSuccess(t *testing.T) {
 	out, err := s.Work(t.Context(), "apply", nil)
 	if err != nil || out.State != run.FailedState || out.Step != "verify" || !strings.Contains(out.Why.EN, "it is not well") {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// deaf is a cluster on which the step of one node hangs, as a command does
+// that never answers.
+type deaf struct {
+	drivertest.Toy
+	node string
+}
+
+func (h deaf) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request) (plan.Plan, error) {
+	p, err := h.Toy.Plan(inv, o, r)
+	for i := range p.Steps {
+		if p.Steps[i].Kind == "upgrade" && p.Steps[i].Node == h.node {
+			p.Steps[i].Timeout = plan.Duration(20 * time.Millisecond)
+		}
+	}
+	return p, err
+}
+
+func (h deaf) Action(kind string) (driver.Action, bool) {
+	a, ok := h.Toy.Action(kind)
+	return hangs{a, h.node, kind}, ok
+}
+
+type hangs struct {
+	driver.Action
+	node, kind string
+}
+
+func (h hangs) Do(ctx context.Context, t driver.Target) error {
+	if h.kind != "upgrade" || t.Step.Node != h.node {
+		return h.Action.Do(ctx, t)
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(5 * time.Second):
+		return errors.New("nobody ended it")
+	}
+}
+
+// TestAStepThatHangsEndsAtItsTimeLimit: the run says which one, and for how long
+// it was let; nobody knows how far it came, so it is asked before anything else (I2, I9).
+func TestAStepThatHangsEndsAtItsTimeLimit(t *testing.T) {
+	t.Parallel()
+	w := toyWorld(3, nil)
+	w.Env.Clock = wait.Real{}
+	w.Driver = deaf{node: "n2"}
+	s := begin(t, w)
+	out, err := s.Work(t.Context(), "apply", nil)
+	if err != nil || out.State == run.Upgraded || out.Step != "n2/upgrade" || !strings.Contains(out.Why.EN, "did not end within its time limit of 20ms") || out.Why.ZH == out.Why.EN {
+		t.Fatalf("%+v, %v\n%s", out, err, rehearse.Transcript(s.Log.Records))
+	}
+	s.World.Driver = drivertest.Toy{}
+	if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+		t.Errorf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 	}
 }
