@@ -299,8 +299,15 @@ var gaussCases = map[string]gaussCase{
 }
 
 // hooks are the troubles of these products that chance may bring; the drivers'
-// own tests strike with the others at places of their choice.
-func (c gaussCase) hooks() []string { return []string{"slow standby", "switchover late", "failover"} }
+// own tests strike with the others at places of their choice. Where there is a
+// cluster manager it elects a primary when one is killed.
+func (c gaussCase) hooks() []string {
+	hooks := []string{"slow standby", "switchover late", "failover"}
+	if c.o.CM {
+		hooks = append(hooks, "kill primary")
+	}
+	return hooks
+}
 
 // opener makes the cluster once; each seed forks it.
 func (c gaussCase) opener() func(uint64) (rehearse.World, error) {

@@ -159,7 +159,7 @@ func (r *room) proveStarted(ctx context.Context, s *site, app, role string) erro
 	if err != nil {
 		return err
 	}
-	alone := p == nil && (role == "standby" || role == "cascade_standby")
+	alone := p == nil && (role == "standby" || role == "cascade_standby") && (r.Undoing || !r.rolling())
 	spec := wait.Spec{What: say.F("%s runs and follows, or is the primary", "%s 运行正常，已追平或为主库", s.Name), Node: s.Name, Deadline: 10 * time.Minute, Every: 200 * time.Millisecond, Next: "shiplift resume"}
 	var target gaussdb.LSN
 	seen := 0
@@ -250,6 +250,9 @@ func (stopAction) Do(ctx context.Context, t driver.Target) error {
 			if err == nil {
 				err = &say.Problem{Place: s.Name, Text: say.F("%s has become the primary meanwhile", "%s 已变为主库", s.Name), Next: say.F("shiplift rollback", "shiplift rollback")}
 			}
+			return err
+		}
+		if err := r.steady(ctx, s); err != nil {
 			return err
 		}
 		return r.rest(ctx, s)
@@ -359,6 +362,9 @@ func (startAction) Undo(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	if err := r.catchCatalogue(ctx, s); err != nil {
+		return err
+	}
+	if err := r.steadyBack(ctx, s); err != nil {
 		return err
 	}
 	if err := r.abdicate(ctx, s); err != nil {

@@ -252,3 +252,41 @@ func TestThePausedClusterManagerElectsNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyIsStoppedWhileTheOthersDoNotFollow kills the primary at each command
+// of a standby's start: the next standby is stopped only when a primary serves
+// again and all follow it (B-107).
+func TestNobodyIsStoppedWhileTheOthersDoNotFollow(t *testing.T) {
+	t.Parallel()
+	open, base := cases["small with CM"].open(t)
+	elected := 0
+	for k := 1; k <= 16; k++ {
+		w := open(t)
+		s, err := rehearse.Begin(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := upTo(t.Context(), s, "node3/start"); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Env.Clock.Sleep(t.Context(), 20*time.Second) // node3 lacks what is written meanwhile
+		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "kill primary", Command: w.Sim.Commands() + k})
+		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+			t.Fatal(err)
+		}
+		lab := base.Of(w.Sim)
+		if s.Final() == "" {
+			if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+				t.Errorf("killed at command %d: %v\n%s", k, err, rehearse.Transcript(s.Log.Records))
+				continue
+			}
+		}
+		if lost := lab.Truth().Lost; lost > 0 {
+			t.Errorf("killed at command %d: %d bytes of acknowledged writes are lost", k, lost)
+		}
+		elected += w.Sim.Struck(sim.Hook)
+	}
+	if elected < 16 {
+		t.Errorf("only %d primaries were killed", elected)
+	}
+}

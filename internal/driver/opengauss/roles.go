@@ -421,6 +421,57 @@ func (r *room) allFollow(ctx context.Context) error {
 	})
 }
 
+// rolling reports a run in which the cluster goes on serving.
+func (r *room) rolling() bool { return len(r.Sites) > 1 && r.Plan.Request.Mode != "inplace" }
+
+// steady waits until one primary serves and every other server that ran before
+// the run follows it. In a rolling run the next server is stopped only then: it
+// may be the only one that holds what the primary has acknowledged, and were
+// that to fall now, a cluster manager would make another one the primary (I4).
+func (r *room) steady(ctx context.Context, but *site) error {
+	if !r.rolling() {
+		return nil
+	}
+	if _, err := r.mustPrimary(ctx); err != nil {
+		return err
+	}
+	spec := wait.Spec{What: say.F("the other nodes serve and follow, before %s is stopped", "停止 %s 之前，其余节点正常服务并跟随主库", but.Name), Node: but.Name, Deadline: 2 * time.Minute, Every: 500 * time.Millisecond, Next: "shiplift status"}
+	return wait.For(ctx, r.Clock, spec, report(r.Target), func(ctx context.Context) (wait.Look, error) {
+		states, errs := r.states(ctx)
+		l := wait.Look{}
+		serves := false
+		for i, h := range states {
+			o := r.Sites[i]
+			switch {
+			case errs[i] != nil:
+				return l, errs[i]
+			case h.Process == gaussdb.Running && h.Primary() && h.Healthy():
+				serves = true
+			case o != but && r.Plan.Before[o.Name].Running != "" && !h.Healthy():
+				l.Left++
+				l.Says = say.F("%s: %s %s %s (%s)", "%s：%s %s %s（%s）", o.Name, h.Process, h.Role, h.State, h.Detail)
+			}
+		}
+		l.Done = serves && l.Left == 0
+		return l, nil
+	})
+}
+
+// steadyBack is steady on the way back, which goes on past nodes that do not
+// answer or do not follow (I5). Only where all answer, and the cluster manager
+// has made nobody the primary, it goes no further.
+func (r *room) steadyBack(ctx context.Context, but *site) error {
+	err := r.steady(ctx, but)
+	if err == nil || ctx.Err() != nil || !r.Undoing || !but.HasCM {
+		return ctx.Err()
+	}
+	states, errs := r.states(ctx)
+	if errors.Join(errs...) != nil || slices.ContainsFunc(states, func(h *gaussdb.HA) bool { return h.Primary() }) {
+		return nil //nolint:nilerr // the way back is open
+	}
+	return err
+}
+
 // refreshAction tells gs_om the roles: it starts the cluster by what the
 // dynamic configuration says.
 type refreshAction struct{}

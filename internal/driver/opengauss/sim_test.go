@@ -206,7 +206,9 @@ func TestUpgradeThereAndBack(t *testing.T) {
 func TestConform(t *testing.T) {
 	t.Parallel()
 	everyCase(t, map[string]int{"big rolling": 13, "big rolling with CM": 23, "big in place": 19, "small rolling": 11, "strict sync": 19, "in place with CM": 23, "CM alone": 7},
-		func(t *testing.T, open func(testing.TB) rehearse.World, stride int) { drivertest.Conform(t, open, stride) })
+		func(t *testing.T, open func(testing.TB) rehearse.World, stride int) {
+			drivertest.Conform(t, open, stride)
+		})
 }
 
 // TestEveryCrash kills the tool before and after records, commands and
