@@ -26,6 +26,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -79,9 +80,10 @@ const (
 type room struct {
 	order   []string
 	nodes   map[string]*node
+	all     []*node // the nodes in their order: each statement goes through them many times
 	nextRow int
 	nextID  int
-	acked   map[int]bool
+	acked   []int     // rows
 	blocked int       // writes that waited for a standby which was not there
 	ticked  time.Time // the newest moment of a client's write that was looked at
 	lastAck time.Time
@@ -141,15 +143,16 @@ func (n *node) tli() int {
 // Clone copies the room.
 func (r *room) Clone() sim.State {
 	c := *r
-	c.nodes = map[string]*node{}
-	for name, n := range r.nodes {
+	c.nodes, c.all = map[string]*node{}, nil
+	for _, n := range r.all {
 		m := *n
 		n.wal = n.wal[:len(n.wal):len(n.wal)] // records never change: both sides append to copies
 		m.wal = n.wal
 		m.auto, m.conf, m.live, m.slots, m.autoLive = maps.Clone(n.auto), maps.Clone(n.conf), maps.Clone(n.live), maps.Clone(n.slots), maps.Clone(n.autoLive)
-		c.nodes[name] = &m
+		c.nodes[n.name] = &m
+		c.all = append(c.all, &m)
 	}
-	c.acked = maps.Clone(r.acked)
+	c.acked = slices.Clip(r.acked)
 	c.damage = append([]string(nil), r.damage...)
 	return &c
 }
@@ -189,7 +192,7 @@ func Start(o Options) (*Lab, error) {
 	o.complete()
 	w := sim.New(o.Seed)
 	w.NoTrace()
-	r := &room{nodes: map[string]*node{}, acked: map[int]bool{}, ticked: w.Time()}
+	r := &room{nodes: map[string]*node{}, ticked: w.Time()}
 	l := &Lab{World: w, room: r, Inventory: &cluster.Inventory{Cluster: "sim", Driver: "postgres"}}
 	w.SetState(stateKey, r)
 	register(w, o.CutScript)
@@ -229,7 +232,7 @@ func (l *Lab) addNode(o *Options, i int) {
 	n := &node{name: name, addr: addr, auto: map[string]string{}, conf: map[string]string{"cluster_name": name, "synchronous_standby_names": o.Sync}, slots: map[string]bool{}, state: shutDown, checkTLI: 1}
 	maps.Copy(n.conf, o.Conf[name])
 	l.room.order = append(l.room.order, name)
-	l.room.nodes[name] = n
+	l.room.nodes[name], l.room.all = n, append(l.room.all, n)
 	l.room.writeControl(m, n)
 	l.Inventory.Nodes = append(l.Inventory.Nodes, cluster.Node{
 		Name: name, Address: addr, Transport: "ssh",
@@ -409,7 +412,7 @@ func (r *room) lost() error {
 	for _, rec := range p.wal {
 		have[rec.row] = true
 	}
-	for row := range r.acked {
+	for _, row := range r.acked {
 		if !have[row] {
 			return fmt.Errorf("the acknowledged row %d is missing on %s", row, p.name)
 		}

@@ -251,8 +251,7 @@ func (r *room) upstream(w *sim.World, n *node) *node {
 }
 
 func (r *room) slotUsed(w *sim.World, n *node, s string) bool {
-	for _, name := range r.order {
-		d := r.nodes[name]
+	for _, d := range r.all {
 		if d.slot == s && r.upstream(w, d) == n {
 			return true
 		}
@@ -297,10 +296,9 @@ func (r *room) settle(w *sim.World) {
 
 // flow lets WAL flow down the chains, and looks for what must never be.
 func (r *room) flow(w *sim.World) {
-	for range r.order {
+	for range r.all {
 		moved := false
-		for _, name := range r.order {
-			n := r.nodes[name]
+		for _, n := range r.all {
 			if n.frozen || n.promoting {
 				continue
 			}
@@ -314,8 +312,7 @@ func (r *room) flow(w *sim.World) {
 			break
 		}
 	}
-	for _, name := range r.order {
-		n := r.nodes[name]
+	for _, n := range r.all {
 		if u := r.told(n); n.pid != 0 && n.recovery && u != nil && u.pid != 0 && !u.recovery && !prefix(n.wal, u.wal) {
 			r.hurt("the history of %s forked from that of %s", n.name, u.name)
 		}
@@ -326,9 +323,9 @@ func (r *room) flow(w *sim.World) {
 // guard notes when two servers accept writes.
 func (r *room) guard(*sim.World) {
 	var up []string
-	for _, name := range r.order {
-		if n := r.nodes[name]; n.pid != 0 && !n.recovery {
-			up = append(up, name)
+	for _, n := range r.all {
+		if n.pid != 0 && !n.recovery {
+			up = append(up, n.name)
 		}
 	}
 	if len(up) > 1 {
@@ -351,9 +348,8 @@ func (r *room) hurt(format string, args ...any) {
 // no standby has it yet. It returns whether all rows were acknowledged.
 func (r *room) write(w *sim.World, at time.Time) bool {
 	acked := false
-	for _, name := range r.order {
-		n := r.nodes[name]
-		if n.pid == 0 || n.recovery || !w.Machine(name).Connected() {
+	for _, n := range r.all {
+		if n.pid == 0 || n.recovery || !w.Machine(n.name).Connected() {
 			continue
 		}
 		r.nextRow++
@@ -361,8 +357,7 @@ func (r *room) write(w *sim.World, at time.Time) bool {
 		need := n.syncNeed
 		if need > 0 {
 			r.flow(w)
-			for _, d := range r.order {
-				s := r.nodes[d]
+			for _, s := range r.all {
 				if len(s.wal) == len(n.wal) && r.upstream(w, s) == n && matches(n.syncNames, s.app) {
 					need--
 				}
@@ -382,7 +377,7 @@ func (r *room) ack(now time.Time) {
 	if !r.lastAck.IsZero() {
 		r.longest = max(r.longest, now.Sub(r.lastAck))
 	}
-	r.acked[r.nextRow], r.lastAck = true, now
+	r.acked, r.lastAck = append(r.acked, r.nextRow), now
 }
 
 var syncForm = regexp.MustCompile(`(?i)^\s*(?:(?:FIRST|ANY)\s+)?(\d+)\s*\((.*)\)\s*$`)

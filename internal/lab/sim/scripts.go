@@ -69,12 +69,12 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := string(body)
 	if c.login {
-		if env := c.sourced(file); env != nil {
+		if env := c.sourced(body); env != nil {
 			return env, nil
 		}
 	}
+	file := string(body)
 	env, clean := c.WithEnv(nil), true
 	for line := range strings.Lines(file) {
 		line = strings.TrimSpace(line)
@@ -100,11 +100,11 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 
 // sourced is the environment of the caller's login with a file sourced, if
 // that was asked for before.
-func (c *Call) sourced(file string) map[string]string {
+func (c *Call) sourced(file []byte) map[string]string {
 	e := c.World.defs.envs
 	e.Lock()
 	defer e.Unlock()
-	return e.profile[profiled{c.User, file}]
+	return e.profile[profiled{c.User, string(file)}]
 }
 
 // expand takes the quotes from a word and puts variables in.
