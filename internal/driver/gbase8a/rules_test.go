@@ -14,6 +14,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/check"
 	"github.com/shiplift/shiplift/internal/driver"
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/driver/gbase8a"
 	lab "github.com/shiplift/shiplift/internal/lab/gbase8a"
 	"github.com/shiplift/shiplift/internal/lab/sim"
@@ -589,10 +590,18 @@ func TestALicenseGoesWithThePackage(t *testing.T) {
 	}
 	r := upgrade953
 	r.Options = map[string]string{"license": lic}
-	o := open(t, lab.Config{Flavor: lab.V953, Licensed: true}, r, nil)
-	s := begin(t, o)
+	licensed := lab.Config{Flavor: lab.V953, Licensed: true}
+	s := begin(t, open(t, licensed, r, nil))
 	wants(t, s, "apply", run.Upgraded)
 	wants(t, s, "commit", run.Committed)
+	t.Run("and is taken away on the way back", func(t *testing.T) {
+		t.Parallel()
+		drivertest.Conform(t, func(t testing.TB) drivertest.World {
+			o := open(t, licensed, r, nil)
+			o.Truth = o.rules
+			return o.World
+		}, 9999)
+	})
 }
 
 // TestALinkThatBreaksUnderTheInstaller: it goes on, and is found again (U6).
