@@ -105,6 +105,7 @@ func Begin(ctx context.Context, w World) (*Story, error) {
 			return nil, err
 		}
 	}
+	s.Log.Records = make([]journal.Record, 0, 4*len(s.Plan.Steps))
 	if w.first != nil {
 		rec := *w.first
 		rec.Time = w.Env.Clock.Now()

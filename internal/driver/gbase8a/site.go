@@ -118,7 +118,7 @@ func siteOf(t driver.Target) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{Env: t.Env, opts: opts, plan: t.Plan, report: t.Report, confs: map[string]conf{}}
+	s := &site{Env: t.Env, opts: opts, plan: t.Plan, report: t.Report, confs: make(map[string]conf, len(t.Inventory.Nodes))}
 	if s.report == nil {
 		s.report = func(say.Text) {}
 	}
@@ -132,6 +132,7 @@ func siteOf(t driver.Target) (*site, error) {
 	}
 	s.Gen = Generation(fact("", factGeneration))
 	s.VCs = strings.Split(fact("", factVCs), ",")
+	s.Members = make([]member, 0, len(t.Inventory.Nodes))
 	for _, n := range t.Inventory.Nodes {
 		roles := strings.Split(fact(n.Name, factRoles), "+")
 		s.confs[n.Name] = confOf(n.Settings)
