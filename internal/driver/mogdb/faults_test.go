@@ -237,6 +237,10 @@ func TestVerifyMeets(t *testing.T) {
 			w.hand(t, "node3", "sudo", "systemctl", "stop", "mogha")
 			w.gsCtl(t, "node3", "stop")
 		}, "healthy"},
+		"a server that fell": {func(t *testing.T, w *world) {
+			w.hand(t, "node3", "sudo", "systemctl", "stop", "mogha")
+			w.gsCtl(t, "node3", "stop")
+		}, "fallen"},
 		"MogHA that is off": {func(t *testing.T, w *world) { w.hand(t, "node1", "sudo", "systemctl", "stop", "mogha") }, "mogha"},
 		"a file of another build": {func(t *testing.T, w *world) {
 			w.Sim.With(func() { w.Sim.Machine("node2").Write(w.app("node2")+"/lib/libecpg.so.6", "x\n", 0o755, "omm") })

@@ -51,8 +51,9 @@ func TestChecksNotice(t *testing.T) {
 		"a node does not answer": {om3, rollingR, func(_ *testing.T, w *world) {
 			w.Sim.With(func() { w.Sim.Machine("node3").PowerOff() })
 		}, "reachable", "M02", check.Block},
-		"the software is another product's":  {om2, rollingR, hears("node2", "bin/gsql -V", swap("MogDB", "openGauss")), "release", "M01", check.Block},
-		"what runs is not what is installed": {om2, rollingR, hears("node2", "bin/gsql -V", swap("2.0.1", "2.0.2")), "release", "M01", check.Block},
+		"the software is another product's":                             {om2, rollingR, hears("node2", "bin/gsql -V", swap("MogDB", "openGauss")), "release", "M01", check.Block},
+		"what runs is not what is installed":                            {om2, rollingR, hears("node2", "bin/gsql -V", swap("2.0.1", "2.0.2")), "release", "M01", check.Block},
+		"the new files lie under a server that still runs the old ones": {om2, rollingR, hears("node2", "bin/gsql -V", swap("2.0.1", "2.0.3")), "release", "M01", check.Block},
 		"upgrade_version is another release's": {om2, rollingR, func(_ *testing.T, w *world) {
 			w.Sim.With(func() {
 				w.Sim.Machine("node2").Write(w.app("node2")+"/bin/upgrade_version", "2.0.0\n92.299\n0b99ada0\n", 0o600, "omm")
@@ -300,8 +301,25 @@ func TestMogHAWaitsForEveryNode(t *testing.T) {
 // TestWhatWasProvenIsProvenAgain: a step that only reads is never taken for done behind a crash (I2).
 func TestWhatWasProvenIsProvenAgain(t *testing.T) {
 	t.Parallel()
-	w := open(t, om3, rollingR, nil)
-	drivertest.ProvenAgain(t, w.Driver, w.Env, w.begin(t).Plan)
+	for _, o := range []gauss.Options{om3, ha2} {
+		w := open(t, o, rollingR, nil)
+		drivertest.ProvenAgain(t, w.Driver, w.Env, w.begin(t).Plan)
+	}
+}
+
+// TestEveryNodeIsHealthyBeforeMogHAIsOnAgain: the step says no while one is down (M19).
+func TestEveryNodeIsHealthyBeforeMogHAIsOnAgain(t *testing.T) {
+	t.Parallel()
+	w := open(t, ha2, rollingR, nil)
+	a, target := drivertest.Target(t, w.Driver, w.Env, w.done(t).Plan, "cluster/healthy")
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"node1", "node2"} {
+		w.hand(t, n, "sudo", "systemctl", "stop", "mogha")
+	}
+	w.gsCtl(t, "node1", "stop")
+	drivertest.Refuses(t, a.Do(t.Context(), target), "last seen: node1: stopped")
 }
 
 // TestAPackageOfAnotherReleaseUnderTheRightName is met by what it holds (M01).
