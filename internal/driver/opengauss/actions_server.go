@@ -103,13 +103,12 @@ func (r *room) launch(ctx context.Context, s *site, role string) error {
 			return err
 		}
 	}
-	if err := r.proveStarted(ctx, s, app, role); err != nil {
-		return err
+	if s.HasCM { // from now on it is the cluster manager's again, which also copies anew what cannot follow
+		if err := s.change(ctx, "rm", "-f", s.hold(s.Home), s.hold(s.OldApp), s.hold(r.newApp(s))); err != nil {
+			return err
+		}
 	}
-	if !s.HasCM {
-		return nil
-	}
-	return s.change(ctx, "rm", "-f", s.hold(s.Home), s.hold(s.OldApp), s.hold(r.newApp(s)))
+	return r.proveStarted(ctx, s, app, role)
 }
 
 func (r *room) startServer(ctx context.Context, s *site, role string) error {

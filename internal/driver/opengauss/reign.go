@@ -40,7 +40,7 @@ func (r *room) planned() string {
 // abdicate lets a server that became the primary by somebody's failover hand
 // the role over before it is stopped. What it has acknowledged goes along.
 func (r *room) abdicate(ctx context.Context, s *site) error {
-	if !r.Undoing || len(r.Sites) < 2 || r.planned() == s.Name {
+	if len(r.Sites) < 2 || r.planned() == s.Name {
 		return nil
 	}
 	p, err := r.primary(ctx)
@@ -125,8 +125,13 @@ func doubtful(s, o *site) error {
 // the primary between the question and the stop: then it goes on as that at
 // once, and the step fails. Nobody else would know any more that it was it.
 func (r *room) rest(ctx context.Context, s *site) error {
-	if err := s.halt(ctx); err != nil || s.HasCM {
+	if err := s.halt(ctx); err != nil {
 		return err
+	}
+	if s.HasCM { // one that works makes another server the primary
+		if paused, err := s.exists(ctx, below(s.Home, pauseFlag)); err != nil || !paused {
+			return err
+		}
 	}
 	ruled, err := s.ruled(ctx)
 	if err != nil || !ruled {

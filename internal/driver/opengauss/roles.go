@@ -32,8 +32,20 @@ func (r *room) states(ctx context.Context) (states []*gaussdb.HA, errs []error) 
 }
 
 // primary is the one node that is primary among those that answer; nil when
-// there is none. Two are an error (I3).
+// there is none. Two are an error (I3): where a role moves while the nodes are
+// asked one after another, both may say so, so it looks a second time.
 func (r *room) primary(ctx context.Context) (*site, error) {
+	found, err := r.onePrimary(ctx)
+	if err == nil || ctx.Err() != nil {
+		return found, err
+	}
+	if err := r.Clock.Sleep(ctx, time.Second); err != nil {
+		return nil, err
+	}
+	return r.onePrimary(ctx)
+}
+
+func (r *room) onePrimary(ctx context.Context) (*site, error) {
 	states, _ := r.states(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

@@ -208,7 +208,13 @@ func (s *state) vote(w *sim.World) {
 	if !anybody {
 		return
 	}
-	if best := s.best(w, nil); s.cm.leader != "" && best != nil && best.srv != nil && s.majority(w) && !s.resting(w, best) {
+	best := s.best(w, nil)
+	for _, in := range s.insts { // one that its agent starts and that has a newer log is waited for
+		if best != nil && in.srv == nil && in.static != 'C' && s.reports(w, in) && newer(in, best) {
+			best = nil
+		}
+	}
+	if s.cm.leader != "" && best != nil && s.majority(w) && !s.resting(w, best) {
 		s.crown(w, best, "")
 		best.wal.elected = true // the branch is new: nobody else holds it yet
 		return
