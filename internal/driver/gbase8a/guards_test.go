@@ -220,6 +220,35 @@ func TestWaitsEnd(t *testing.T) {
 	})
 }
 
+// TestProcessesMayTakeAMomentToGo: what is still there when the tool has ended is
+// waited for, and nothing is forced (G03).
+func TestProcessesMayTakeAMomentToGo(t *testing.T) {
+	t.Parallel()
+	env, _, o, r := seen(t, upgrade)
+	r.Options = map[string]string{"force-stop": "after-failure"}
+	last, late := "", 0
+	drivertest.Hear(env, "db1", "ps -u", func(s string) string {
+		if strings.Contains(s, "gclusterd") || late == 3 {
+			last = s
+			return s
+		}
+		late++
+		return last
+	})
+	forced := false
+	drivertest.Hear(env, "db1", "--force", func(s string) string { forced = true; return s })
+	s, err := siteOf(driver.Target{Env: env, Plan: &plan.Plan{Request: r, Facts: o.Facts}, Step: plan.Step{ID: "db1/x", Node: "db1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.stopMember(t.Context(), s.member("db1")); err != nil {
+		t.Error(err)
+	}
+	if late != 3 || forced {
+		t.Errorf("it was there %d looks longer, forced %t", late, forced)
+	}
+}
+
 // TestANodeBehindTheClustersNewestIsNotDone: its own snapshot is newer than its
 // baseline and older than what another node had before (G13).
 func TestANodeBehindTheClustersNewestIsNotDone(t *testing.T) {

@@ -234,6 +234,32 @@ func TestTheSwitchoverKnowsWhomItMeets(t *testing.T) {
 	}
 }
 
+// TestTheSwitchoverWantsOneHistory: a standby of a later timeline is not this primary's (I4).
+func TestTheSwitchoverWantsOneHistory(t *testing.T) {
+	t.Parallel()
+	_, _, _, target := switching(t)
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, a, other := switching(t)
+	if err := a.Do(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := pairOf(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := elsewhere.from.bringUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.to = elsewhere.from
+	p.connectBoth(t.Context())
+	defer p.close()
+	_, err = p.prepare(t.Context())
+	drivertest.Refuses(t, err, "are not of one history")
+}
+
 // TestTheOldPrimaryStaysAStandby: whatever somebody did to it in the middle, it
 // would not come up as a second primary (I3).
 func TestTheOldPrimaryStaysAStandby(t *testing.T) {
@@ -317,6 +343,8 @@ func TestWaitsEnd(t *testing.T) {
 	drivertest.Refuses(t, p.to.waitWrites(t.Context(), p.tc), "db2 accepts writes")
 	// What a reset brings back is not what it was: somebody has edited postgresql.conf.
 	drivertest.Refuses(t, p.from.reach(t.Context(), p.fc, []goal{{name: "primary_slot_name", value: "elsewhere", reset: true}}), "db1 has taken its settings over")
+	far := &pair{t: target, from: p.from, to: p.to, fc: p.fc, tc: p.fc} // a server that tells of no replay
+	drivertest.Refuses(t, far.waitClose(t.Context()), "db2 is close behind db1")
 	drivertest.Refuses(t, p.from.waitGone(t.Context()), "the server of db1 has stopped cleanly")
 	if err := p.to.stopServer(t.Context()); err != nil {
 		t.Fatal(err)
