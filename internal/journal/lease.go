@@ -504,6 +504,11 @@ func (l *Lease) Join(ctx context.Context, node string) error {
 	if err := l.outlive(ctx, seen); err != nil {
 		return err
 	}
+	if g.Fence > l.Fence() {
+		if err := l.stillOurs(ctx, node); err != nil {
+			return err
+		}
+	}
 	if err := l.take(ctx, node, g); err != nil {
 		return err
 	}
@@ -516,6 +521,17 @@ func (l *Lease) Join(ctx context.Context, node string) error {
 		return &host.UnreachableError{Node: node, Addr: node, Err: say.Errorf("it stopped answering while the lease was taken", "获取租约时停止应答")}
 	}
 	return nil
+}
+
+// stillOurs asks the nodes that we hold, before one joins that somebody has had
+// under a greater number: we may have stood still while they worked on all of
+// them, and gave the lease back.
+func (l *Lease) stillOurs(ctx context.Context, joining string) error {
+	took := l.round(ctx)
+	if err := l.Err(); err != nil || took {
+		return err
+	}
+	return &host.UnreachableError{Node: joining, Addr: "lease", Err: say.Errorf("no other node can be asked whether the lease is still ours", "无法向其他节点确认租约仍归本次操作所有")}
 }
 
 func (st *leased) has() bool {

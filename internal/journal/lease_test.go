@@ -390,6 +390,36 @@ func TestANodeThatComesBackJoinsBeforeItsFirstChange(t *testing.T) {
 	}
 }
 
+// TestANodeDoesNotJoinALeaseThatSomebodyHadMeanwhile: the operator stood still
+// while another one took all nodes over, worked and gave the lease back. The
+// node that was away then is free, under a number that is greater than ours (I8).
+func TestANodeDoesNotJoinALeaseThatSomebodyHadMeanwhile(t *testing.T) {
+	t.Parallel()
+	set, m := fakes("db1", "db2")
+	inv := inventory("db1", "db2")
+	m["db1"].set(true, false)
+	brief := LeaseOptions{Clock: wait.Real{}, TTL: 100 * time.Millisecond}
+	ann, err := Acquire(t.Context(), set, inv, operator("ann", 1), "apply", brief)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := ann.Hosts()["db1"]
+	m["db1"].set(false, false)
+	bob, err := Acquire(t.Context(), set, inv, operator("bob", 2), "apply", brief)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bob.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Run(t.Context(), host.Change("true")); err == nil {
+		t.Error("it was done behind bob's back")
+	}
+	if !errors.Is(ann.Err(), ErrLost) {
+		t.Error("ann does not know that her lease is lost:", ann.Err())
+	}
+}
+
 func TestNoNodeNoLease(t *testing.T) {
 	t.Parallel()
 	set, m := fakes("db1")

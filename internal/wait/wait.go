@@ -110,8 +110,10 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 	if every <= 0 {
 		every = 100 * time.Millisecond
 	}
-	start := clk.Now()
-	best, moved, changed := 0.0, start, start
+	// What has gone by is added up: a clock that is set back takes nothing away.
+	var waited, pause, moved, changed time.Duration
+	before := clk.Now()
+	best := 0.0
 	var last Look
 	for n := 0; ; n++ {
 		l, err := look(ctx)
@@ -122,23 +124,24 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 			return nil
 		}
 		now := clk.Now()
+		waited += max(now.Sub(before), pause)
+		before = now
 		if n == 0 || l.Left < best {
-			best, moved = l.Left, now
+			best, moved = l.Left, waited
 		}
 		if l.Left != last.Left || l.Says != last.Says {
-			changed = now
+			changed = waited
 		}
 		if report != nil && l.Says != last.Says {
 			report(l.Says)
 		}
 		last = l
-		waited := now.Sub(start)
 		over := waited >= s.Deadline
-		if over || s.Stall > 0 && now.Sub(moved) >= s.Stall {
+		if over || s.Stall > 0 && waited-moved >= s.Stall {
 			return &Error{Spec: s, Waited: waited, Stalled: !over, Last: last.Says}
 		}
-		pause := max(every, min(now.Sub(changed)/patience, lazy))
-		if err := clk.Sleep(ctx, min(pause, s.Deadline-waited)); err != nil {
+		pause = min(max(every, min((waited-changed)/patience, lazy)), s.Deadline-waited)
+		if err := clk.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}

@@ -65,3 +65,30 @@ func TestWhatDoesNotChangeIsLookedAtLessOften(t *testing.T) {
 		})
 	}
 }
+
+// backwards is a clock that is set back by an hour at its third sleep.
+type backwards struct {
+	now    time.Time
+	sleeps int
+}
+
+func (c *backwards) Now() time.Time { return c.now }
+
+func (c *backwards) Sleep(_ context.Context, d time.Duration) error {
+	c.now = c.now.Add(d)
+	if c.sleeps++; c.sleeps == 3 {
+		c.now = c.now.Add(-time.Hour)
+	}
+	return nil
+}
+
+// TestAClockThatIsSetBackDoesNotProlongAWait (I9, docs/bugs.md B-119).
+func TestAClockThatIsSetBackDoesNotProlongAWait(t *testing.T) {
+	t.Parallel()
+	c := &backwards{now: time.Unix(1e9, 0)}
+	err := wait.For(t.Context(), c, wait.Spec{What: say.Same("nothing"), Deadline: time.Minute, Every: time.Second}, nil,
+		func(context.Context) (wait.Look, error) { return wait.Look{}, nil })
+	if _, late := errors.AsType[*wait.Error](err); !late || c.sleeps > 60 {
+		t.Errorf("%v after %d sleeps", err, c.sleeps)
+	}
+}

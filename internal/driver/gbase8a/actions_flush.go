@@ -161,6 +161,22 @@ func (m flushMemo) highest() Snapshot {
 	return top
 }
 
+// raised is the baseline of another flush: every node's snapshot has to be newer
+// than the newest that any node holds now.
+func (m flushMemo) raised(dirs map[string]SnapshotDir) flushMemo {
+	top := m.highest()
+	for _, d := range dirs {
+		if newest, _ := d.Newest(); newest.Compare(top) > 0 {
+			top = newest
+		}
+	}
+	out := flushMemo{Newest: map[string]Snapshot{}, Ghosts: m.Ghosts}
+	for name := range m.Newest {
+		out.Newest[name] = top
+	}
+	return out
+}
+
 func (flush) Probe(context.Context, driver.Target) (driver.Standing, error) {
 	return driver.NotApplied, nil
 }
@@ -207,6 +223,16 @@ func (s *site) flushNow(ctx context.Context, t driver.Target) error {
 		if err := s.waitGcware(ctx, t); err != nil { // a node that went away meanwhile would be left out (G06)
 			return err
 		}
+		dirs, err := s.allSnapshots(ctx)
+		if err != nil {
+			return err
+		}
+		if len(s.behind(dirs, base)) == 0 {
+			return nil // the node that kept it waiting is back, and done
+		}
+		// The end of the first flush, on a node that was away, must not pass for
+		// that of the next one, which shows nothing for a while (G09).
+		base = base.raised(dirs)
 		s.report(say.F("no progress: calling the flush again (%d of %d)", "没有进展：再次调用刷写（%d/%d）", call+1, calls))
 	}
 }

@@ -140,7 +140,15 @@ func TestAnAgentMovesThePrimaryAnywhere(t *testing.T) {
 	t.Parallel()
 	pkg := simPackage(t)
 	every := drivertest.Every(25)
-	moved, commands := 0, 1
+	moved := 0
+	_, calm := simWorld(t, pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}, pkg)
+	before := calm.Sim.Commands()
+	s, err := rehearse.Begin(t.Context(), calm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	carry(t, s, "apply", nil, run.Upgraded)
+	commands := calm.Sim.Commands() - before
 	for at := 1; at <= commands; at += every {
 		for _, verb := range []string{"resume", "rollback"} {
 			l, w := simWorld(t, pgsim.Options{Nodes: 3, Slots: true}, plan.Request{Mode: "rolling"}, pkg)
@@ -156,9 +164,6 @@ func TestAnAgentMovesThePrimaryAnywhere(t *testing.T) {
 				}
 				if _, err := s.Work(t.Context(), v, nil); err != nil {
 					t.Fatalf("before command %d: %s: %v", at, v, err)
-				}
-				if v == "apply" {
-					commands = max(commands, l.World.Commands()-first)
 				}
 				if err := l.Damage(); err != nil {
 					t.Fatalf("moved before command %d, then %s: %v\n%s", at, v, err, rehearse.Transcript(s.Log.Records))
