@@ -70,9 +70,13 @@ func (l *leaks) prove(p *plan.Plan, log *Memory) error {
 	if len(l.secrets) == 0 {
 		return nil
 	}
-	for _, r := range log.Records {
-		r.Plan = nil // it is looked at once, below
-		body, err := json.Marshal(&r)
+	for i := range log.Records {
+		r := &log.Records[i]
+		if r.Plan != nil { // it is looked at once, below
+			bare := *r
+			bare.Plan, r = nil, &bare
+		}
+		body, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}

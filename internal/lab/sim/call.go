@@ -356,6 +356,9 @@ func (c *Call) look(name string) (place, error) {
 		if d == "" {
 			continue
 		}
+		if dir, err := c.Machine.fs.stat(c.User, d, true); err != nil || dir.ino.kids[name] == nil {
+			continue
+		}
 		p, err := c.Machine.fs.stat(c.User, d+"/"+name, true)
 		if err == nil && p.ino.kind == kindFile && p.ino.allows(c.User, accX) {
 			return p, nil
