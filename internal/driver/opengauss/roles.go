@@ -456,7 +456,8 @@ func (r *room) steady(ctx context.Context, but *site) error {
 			o := r.Sites[i]
 			switch {
 			case errs[i] != nil:
-				return l, errs[i]
+				l.Left++
+				l.Says = say.Of(errs[i])
 			case h.Process == gaussdb.Running && h.Primary() && h.Healthy():
 				serves = true
 			case o != but && r.Plan.Before[o.Name].Running != "" && !h.Healthy():
@@ -469,8 +470,8 @@ func (r *room) steady(ctx context.Context, but *site) error {
 	})
 }
 
-// steadyBack is steady on the way back, which goes on past nodes that do not
-// answer or do not follow (I5). Only where all answer, and the cluster manager
+// steadyBack is steady on the way back, which goes on past nodes that after that
+// time do not answer or do not follow (I5). Only where all answer, and the cluster manager
 // has made nobody the primary, it goes no further.
 func (r *room) steadyBack(ctx context.Context, but *site) error {
 	err := r.steady(ctx, but)
