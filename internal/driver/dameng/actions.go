@@ -207,7 +207,7 @@ var deeds = map[string]deed{
 	"backup-primary":  {probe: backupProbe, do: backupDo},
 	"restore-standby": {probe: restoreProbe, do: restoreDo},
 	"adopt-standby":   {probe: adoptProbe, do: adoptDo},
-	"huge":            {prepare: hugePrepare, probe: hugeProbe, do: hugeDo, undo: hugeUndo},
+	"huge":            {probe: hugeProbe, do: hugeDo},
 	"init-dcr":        {probe: dcrProbe, do: dcrDo},
 	"wait-open":       {probe: waitOpenProbe, do: waitOpen, undo: waitOpenUndo},
 	"stop-node":       {prepare: nodeWas, probe: stopNodeProbe, do: stopNodeDo, undo: stopNodeUndo},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 	"time"
@@ -116,14 +115,6 @@ func (k *task) ctlBackup() string {
 	return k.n.file("dmctl-" + k.m.name + "-before-" + k.arg("to") + ".txt")
 }
 
-type hugeMemo struct {
-	Had bool `json:"had"`
-}
-
-// hugePrepare cannot look yet: dmctlcvt of the new release writes a text file,
-// and Prepare only reads. What was there is kept by Do before it changes anything.
-func hugePrepare(context.Context, *task) (any, error) { return hugeMemo{}, nil }
-
 func hugeProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	kept, err := k.n.exists(ctx, k.ctlBackup())
 	if err != nil || !kept {
@@ -137,7 +128,9 @@ func hugeProbe(ctx context.Context, k *task) (driver.Standing, error) {
 	return standing(err, has)
 }
 
-// hugeDo is the offline method of R5; a member whose MAIN is mixed already is left alone.
+// hugeDo is the offline method of R5; a member whose MAIN is mixed already is
+// left alone. The step stands behind a one-way gate, so nothing takes it back;
+// what was there is kept for a person before anything is changed.
 func hugeDo(ctx context.Context, k *task) error {
 	if up, _, err := k.m.running(ctx); err != nil || up > 0 {
 		return errors.Join(err, say.Errorf("%s: the server runs; its control file must not be changed", "%s：服务器正在运行，不得修改其控制文件", k.m.name))
@@ -179,24 +172,6 @@ func (k *task) compile(ctx context.Context, text, ctl string) error {
 		return err
 	}
 	return k.ctlcvt(ctx, "2", k.absolute(ctx, tmp), ctl)
-}
-
-func hugeUndo(ctx context.Context, k *task) error {
-	before, err := k.n.read(ctx, k.ctlBackup())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	ctl, err := k.n.ctlPath(ctx)
-	if err != nil {
-		return err
-	}
-	if err := k.compile(ctx, before, ctl); err != nil {
-		return err
-	}
-	return k.n.change(ctx, "rm", "-f", k.ctlBackup())
 }
 
 // ---- DCR and voting disks ----

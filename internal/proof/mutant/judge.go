@@ -18,6 +18,7 @@ import (
 type verdict struct {
 	Noticed  bool
 	Reached  bool
+	Foreseen bool   `json:",omitempty"` // a plan may lead to it
 	Deadline bool   `json:",omitempty"` // a test's deadline noticed it, no assertion
 	Suite    string // the package of the tests
 	By       string // the test that failed
@@ -114,7 +115,7 @@ func (j *judge) guard(ctx context.Context, g *guard) (verdict, error) {
 			return got, err
 		}
 		hashes = append(hashes, v.Hash)
-		v.Reached = v.Reached || got.Reached
+		v.Reached, v.Foreseen = v.Reached || got.Reached, v.Foreseen || got.Foreseen
 		got = v
 	}
 	if !got.Noticed {
@@ -163,7 +164,7 @@ func (j *judge) try(ctx context.Context, g *guard, dir string) (verdict, error) 
 	if err != nil {
 		return verdict{}, err
 	}
-	got := verdict{Suite: dir, Hash: s.hash, Reached: slices.Contains(whole.Reached, g.n)}
+	got := verdict{Suite: dir, Hash: s.hash, Reached: slices.Contains(whole.Reached, g.n), Foreseen: slices.Contains(whole.Foreseen, g.n)}
 	if !got.Reached {
 		return got, nil
 	}

@@ -93,7 +93,7 @@ func report(s *set, got map[*guard]verdict, doc string, whole bool, seeds []stri
 		case !ok:
 		case v.Noticed:
 			noticed++
-		case spared(g) == "" && !idle(g, v):
+		case spared(g) == "" && idle(g, v) == "":
 			bad++
 			fmt.Printf("not noticed: %s %q %s (%s)\n", g.product, g.rules, g.id(), word(v))
 		}
@@ -105,11 +105,16 @@ func report(s *set, got map[*guard]verdict, doc string, whole bool, seeds []stri
 	return nil
 }
 
-// idle reports what no run ever asks for: the undo or probe of a step that only
-// reads or lies behind the gate, the order of a step that waits for no other kind.
-func idle(g *guard, v verdict) bool {
-	return !v.Reached && (strings.HasPrefix(g.what, "the undo of step ") || strings.HasPrefix(g.what, "the probe of step ") ||
-		strings.HasSuffix(g.what, " comes before the step it waits for"))
+// idle says why no run ever asks for a guard; empty where one may.
+func idle(g *guard, v verdict) string {
+	switch {
+	case v.Reached:
+	case strings.HasPrefix(g.what, "the undo of step ") && !v.Foreseen:
+		return "never taken back: in each plan it only reads, or stands behind a one-way gate"
+	case strings.HasSuffix(g.what, " comes before the step it waits for"):
+		return "in each plan it waits for nothing but steps of its kind or the commit"
+	}
+	return ""
 }
 
 var products = []string{engine, "postgres", "opengauss", "mogdb", "gbase8a", "dameng"}
@@ -134,7 +139,7 @@ func list(s *set, got map[*guard]verdict, seeds []string, made string) string {
 				if v.Deadline {
 					deadline++
 				}
-			case spared(g) != "" || idle(g, v):
+			case spared(g) != "" || idle(g, v) != "":
 				spare++
 			default:
 				bad++
@@ -190,7 +195,7 @@ func writeOpen(b *strings.Builder, s *set, got map[*guard]verdict) {
 	for _, g := range s.guards {
 		v := got[g]
 		switch {
-		case v.Noticed || idle(g, v):
+		case v.Noticed || idle(g, v) != "":
 		case spared(g) == "":
 			open = append(open, fmt.Sprintf("- %s %s: %s: %s → %s\n", g.product, strings.Join(g.rules, ", "), g.where(), quoted(g.what), g.outcome(v)))
 		default:
@@ -273,8 +278,8 @@ func writeProduct(b *strings.Builder, s *set, got map[*guard]verdict, product st
 }
 
 func lineOf(g *guard, v verdict) string {
-	if idle(g, v) {
-		return "- " + g.where() + ": " + g.what + " → no run asks for it"
+	if why := idle(g, v); why != "" {
+		return "- " + g.where() + ": " + g.what + " → no run asks for it: " + why
 	}
 	return g.line(v)
 }

@@ -68,7 +68,7 @@ func scan(root string) (*set, error) {
 		}
 	}
 	if missing != nil {
-		return nil, fmt.Errorf("the table of guards (internal/proof/mutant/guards.go) names what is gone:\n%s", strings.Join(missing, "\n"))
+		return nil, fmt.Errorf("the table of guards (internal/proof/mutant/table.go) names what is gone:\n%s", strings.Join(missing, "\n"))
 	}
 	return s, nil
 }

@@ -174,6 +174,9 @@ func (d PRECV) Plan(inv *cluster.Inventory, o driver.Observation, r plan.Request
 		return p, err
 	}
 	for i := range p.Steps {
+		if p.Steps[i].Class == plan.Reversible {
+			cut.Foresee(cutUndo[p.Steps[i].Kind])
+		}
 		if n := cutSoon[p.Steps[i].Kind]; n != 0 && cutBefore(&p, i, false) && cut.Out(n) {
 			cutBefore(&p, i, true)
 		}

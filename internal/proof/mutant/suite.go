@@ -38,9 +38,10 @@ type suite struct {
 
 // survey is what one run of all tests tells, with nothing cut.
 type survey struct {
-	Millis  int
-	Reached []int    // guards that some test asks for
-	Failed  []string // tests that fail, and notice nothing therefore
+	Millis   int
+	Reached  []int    // guards that some test asks for
+	Foreseen []int    // guards that a plan may lead to
+	Failed   []string // tests that fail, and notice nothing therefore
 }
 
 // workshop builds suites from one scan.
@@ -276,8 +277,11 @@ func (s *suite) look(ctx context.Context) (*survey, error) {
 	}
 	got := &survey{Millis: int(e.took.Milliseconds()), Failed: e.by}
 	for n, m := range b {
-		if m != 0 {
+		if m&cut.Asked != 0 {
 			got.Reached = append(got.Reached, n)
+		}
+		if m&cut.Foreseen != 0 {
+			got.Foreseen = append(got.Foreseen, n)
 		}
 	}
 	s.Survey = got

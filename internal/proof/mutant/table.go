@@ -93,7 +93,7 @@ var curated = []entry{
 
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Deadline <= 0", says: "a wait without a deadline is allowed"},
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "waited >= s.Deadline", says: "a deadline ends no wait"},
-	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Stall > 0 && now.Sub(moved) >= s.Stall", says: "a standstill ends no wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Stall > 0 && waited-moved >= s.Stall", says: "a standstill ends no wait"},
 	{product: engine, rules: "I9", dir: "internal/run", fn: "Runner.carryOut", how: never, at: "timeout > 0", says: "a step has no time limit"},
 
 	{product: engine, rules: "I10", dir: "internal/host", fn: "keyDB.check", how: passes, with: "nil", says: "host keys are not checked"},
@@ -220,15 +220,7 @@ var facts = map[string]map[string]string{
 // "file function: what", each with the guard that holds the same.
 var redundant = map[string]string{
 	"plan.go Driver.Plan: step put-license comes before the step it waits for":      "both only lay files down; the installer waits for both",
-	"doc.go Driver.Action: the probe of step healthy says applied":                  "MogHA is turned on only behind the same look at every node, and verify looks once more",
-	"verify.go verifier.node: verify does not tell a server that fell":              "a server that is down is told as not healthy as well",
 	"lease.go Lease.take: a lease that somebody took meanwhile is not told as held": "the look is made anew then, and finds the holder",
-	"actions_services.go site.goneSoon: the wait ends after one look":               "it only spares another stop: its caller looks again, stops again and tells what is left",
-	"act_server.go stateText: if h.State == gaussdb.StateNeedRepair":                "a sentence: the check healthy refuses the same state and names M22",
-	"checks.go asker.release: case n.Running.Release != n.Installed.Release":        "the same check refuses the installed release by the same rule in its next line",
-	"doc.go Driver.Action: step healthy is left out":                                "MogHA is turned on only behind the same look at every node, and verify looks once more",
-	"switchover.go pair.waitClose: the wait ends after one look":                    "it only shortens the stop of writes: the promotion waits for the last record in any case",
-	"switchover.go pair.prepare: the two nodes may be of different histories":       "a standby of another history does not replay what the primary writes, which is proven in the next line",
 }
 
 // brokenBuilds are caught by the simulation.

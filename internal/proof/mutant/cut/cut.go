@@ -16,7 +16,7 @@ import (
 // The environment of a run with a cut.
 const (
 	Env        = "SHIPLIFT_CUT"         // number of the guard that is cut out
-	EnvReached = "SHIPLIFT_CUT_REACHED" // file with one byte for each guard; what is asked for becomes 1
+	EnvReached = "SHIPLIFT_CUT_REACHED" // file with one byte for each guard, which becomes what was seen of it
 )
 
 var (
@@ -56,14 +56,27 @@ func marks() []byte {
 	return b
 }
 
+// What a run sees of a guard.
+const (
+	Asked    byte = 1 << iota // it was asked whether it is cut out
+	Foreseen                  // a plan foresees that it may be asked
+)
+
 // Out reports whether guard n is cut out.
 func Out(n int) bool {
+	mark(n, Asked)
+	return n == out
+}
+
+// Foresee notes that a plan may lead to guard n.
+func Foresee(n int) { mark(n, Foreseen) }
+
+func mark(n int, what byte) {
 	if n < len(reached) {
 		mu.Lock()
-		reached[n] = 1
+		reached[n] |= what
 		mu.Unlock()
 	}
-	return n == out
 }
 
 // Chosen reports whether guard n is cut out, and leaves no mark.
