@@ -27,8 +27,9 @@ type Death struct {
 	Record int
 	// Watch, if set, is told of each point before its deed and behind it, while
 	// nothing else goes on: whoever copies the world there has what a death there
-	// leaves. It is not asked again for what it does itself.
-	Watch func(point int, after bool)
+	// leaves. It is not asked again for what it does itself. A point reads when its
+	// deed is a command that changes nothing.
+	Watch func(point int, after, reads bool)
 
 	mu    sync.Mutex
 	count int
@@ -68,9 +69,9 @@ func (d *Death) pass() (happens, answered bool) {
 }
 
 // watch tells of the point that was passed last.
-func (d *Death) watch(after bool) {
+func (d *Death) watch(after, reads bool) {
 	if d != nil && d.Watch != nil && !d.Dead() {
-		d.Watch(d.Count(), after)
+		d.Watch(d.Count(), after, reads)
 	}
 }
 
@@ -100,9 +101,10 @@ func (m *mortalHost) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	if !happens {
 		return host.Result{}, ErrDead
 	}
-	m.d.watch(false)
+	reads := c.Effect == host.ReadOnly
+	m.d.watch(false, reads)
 	res, err := m.Host.Run(ctx, c)
-	m.d.watch(true)
+	m.d.watch(true, reads)
 	if !answered {
 		return host.Result{}, ErrDead
 	}
@@ -143,9 +145,9 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 		_ = c.Conn.Close()
 		return 0, ErrDead
 	}
-	c.d.watch(false)
+	c.d.watch(false, false)
 	n, err := c.Conn.Write(b)
-	c.d.watch(true)
+	c.d.watch(true, false)
 	if err != nil {
 		c.broken.Store(true)
 	}
@@ -182,12 +184,12 @@ func (m *Memory) Append(_ context.Context, records ...journal.Record) error {
 		happens, answered = m.d.pass()
 	}
 	if happens {
-		m.d.watch(false)
+		m.d.watch(false, false)
 		for i := range records {
 			records[i].Seq = len(m.Records) + 1
 			m.Records = append(m.Records, records[i])
 		}
-		m.d.watch(true)
+		m.d.watch(true, false)
 	}
 	if answered && m.d != nil && m.d.Record > 0 && len(m.Records) >= m.d.Record {
 		m.d.kill()

@@ -165,18 +165,21 @@ func crashForked(t *testing.T, w World, c way, stride int) (deaths int) {
 }
 
 // forked watches a process and lets one be asked, at every stride-th point,
-// about each world that a death there leaves, until it says no. Between two
-// points the process changes nothing: the world before one is the world behind
-// the last, unless time went by.
+// about each world that a death there leaves, until it says no. A world that
+// stands as the one before is left out: behind a command that only read, and
+// before a point up to which nothing was done and no time went by.
 func forked(w World, stride int, one func(at int, behind bool) bool) *rehearse.Death {
-	on, struck, when := true, 0, time.Time{}
-	return &rehearse.Death{Watch: func(at int, behind bool) {
+	on, seen, when := true, 0, time.Time{}
+	return &rehearse.Death{Watch: func(at int, behind, reads bool) {
 		now := w.Env.Clock.Now()
-		if !on || at%stride != 0 || !behind && struck == at-1 && now.Equal(when) {
+		if !on || at%stride != 0 || !behind && seen == at-1 && now.Equal(when) {
 			return
 		}
-		if on = one(at, behind); behind {
-			struck, when = at, now
+		if behind {
+			seen, when = at, now
+		}
+		if !behind || !reads {
+			on = one(at, behind)
 		}
 	}}
 }
