@@ -129,6 +129,18 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 	}
 }
 
+// mayReign refuses to hand the role to a node whose own way back is owed, while
+// others have gone theirs; one that has it keeps it.
+func (s *site) mayReign(ctx context.Context, t driver.Target) error {
+	if now, err := reigning(ctx, t); err != nil || now == s.Name {
+		return err
+	}
+	if ahead, err := s.aheadOfOthers(ctx, t); err != nil || !ahead {
+		return err
+	}
+	return &driver.Owed{Node: s.Name, Err: stillNew(s.Name)}
+}
+
 // aheadOfOthers reports a node that holds the new software while another one,
 // that answers, has gone back to the old one.
 func (s *site) aheadOfOthers(ctx context.Context, t driver.Target) (bool, error) {

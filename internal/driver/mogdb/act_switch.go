@@ -239,6 +239,9 @@ func (switchAction) Undo(ctx context.Context, t driver.Target) error {
 	if p, err = p.asItIs(ctx, t); err != nil {
 		return err
 	}
+	if err := p.to.mayReign(ctx, t); err != nil {
+		return err
+	}
 	if err := p.switchover(ctx, report(t)); err != nil {
 		return err
 	}

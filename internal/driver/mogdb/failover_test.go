@@ -173,7 +173,11 @@ func TestTheRoleWaitsForANodeThatOwesItsWayBack(t *testing.T) {
 		if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
 			t.Fatal(err)
 		}
-		w.Sim.Inject(sim.Fault{Kind: sim.Unreachable, Node: "node1", Command: w.Sim.Commands() + at, Times: 6})
+		f := sim.Fault{Kind: sim.Unreachable, Node: "node1", Command: w.Sim.Commands() + at, Times: 6}
+		if at%8 == 5 {
+			f.Kind, f.Times, f.For = sim.LinkCut, 0, 34*time.Second
+		}
+		w.Sim.Inject(f)
 		for range 4 {
 			if out, err := s.Work(t.Context(), "rollback", nil); err != nil || out.State == run.RolledBack {
 				break
