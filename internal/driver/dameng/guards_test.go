@@ -109,6 +109,30 @@ func TestVerifyNotices(t *testing.T) {
 	}
 }
 
+// TestVerifyWantsStandbysToReplay: archives that are VALID do not prove it (DM-063).
+func TestVerifyWantsStandbysToReplay(t *testing.T) {
+	t.Parallel()
+	l, err := lab.New(lab.Options{Topology: "dw", Release: "8.1.1.171"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := driver.Env{Hosts: l.Hosts(), Inventory: l.Inventory(), Clock: l.World, Serial: true,
+		Secret: func(string, string) (string, error) { return lab.DefaultPassword, nil }}
+	l.Lag("m2", true)
+	l.Write()
+	o, err := Driver{}.Observe(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := o.Detail.(*detail).verifyGroup(t.Context(), &plan.Plan{From: "8.1.1.101", To: "8.1.1.171"})
+	for _, f := range fs {
+		if f.Rule == "DM-063" && f.Severity == check.Block && strings.Contains(f.Says.EN, "does not replay") && f.Says.ZH != f.Says.EN {
+			return
+		}
+	}
+	t.Errorf("not told: %+v", fs)
+}
+
 // TestStepsRefuse asks steps to go on where they must not.
 func TestStepsRefuse(t *testing.T) {
 	t.Parallel()

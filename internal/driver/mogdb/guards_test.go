@@ -111,6 +111,24 @@ func TestChecksNotice(t *testing.T) {
 	}
 }
 
+// TestAServerThatRunsOtherFilesIsToBeRestarted: the advice is not to wait for
+// another package (M01).
+func TestAServerThatRunsOtherFilesIsToBeRestarted(t *testing.T) {
+	t.Parallel()
+	w := open(t, om2, rollingR, nil)
+	drivertest.Hear(w.Env, "node2", "bin/gsql -V", swap("2.0.1", "2.0.2"))
+	o, err := w.Driver.Observe(t.Context(), w.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range check.Run(t.Context(), w.Driver.Checks(w.Env, o, w.Request), nil) {
+		if f.ID == "release" && f.Node == "node2" && strings.Contains(f.Says.EN, `"2.0.1" runs and "2.0.2" is installed`) && strings.Contains(f.Next.EN, "restart the node") {
+			return
+		}
+	}
+	t.Error("not told")
+}
+
 // TestVerifyHears gives Verify, behind a good upgrade, one answer at a time
 // that it must not let pass.
 func TestVerifyHears(t *testing.T) {
