@@ -563,8 +563,9 @@ func (makeSlotsAction) Undo(ctx context.Context, t driver.Target) error {
 	return setSlots(ctx, t, without(strings.Fields(t.Step.Args["slots"]), m.Existed), false)
 }
 
-// awaited is owed to the node that slots are made for while that is away: it
-// will need their WAL to come back. They go when it is back.
+// awaited is owed to the node that slots are made for while that is away, or its
+// server is down: it will need their WAL to come back, and those that were moved
+// off it still use them. They go when it is back.
 func awaited(ctx context.Context, t driver.Target) error {
 	name := t.Step.Args["for"]
 	if name == "" {
@@ -574,8 +575,12 @@ func awaited(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
-	if _, err = s.process(ctx); gone(err) {
+	p, err := s.process(ctx)
+	switch {
+	case gone(err):
 		return &driver.Owed{Node: name, Err: err}
+	case err == nil && !p.running():
+		return &driver.Owed{Node: name, Err: &say.Problem{Place: name, Text: say.F("its server does not run", "其数据库未运行"), Next: say.F("shiplift rollback", "shiplift rollback")}}
 	}
 	return nil
 }

@@ -463,3 +463,26 @@ func TestAnOldPrimaryThatIsAwayIsOwed(t *testing.T) {
 		t.Errorf("got %v, want what db1 owes", err)
 	}
 }
+
+// TestSlotsStayWhileTheirNodeIsDown: slots were made for the time in which the
+// old primary is away; on the way back they go when its server runs, not when
+// its machine answers: those that were moved off it use them (docs/bugs.md B-120).
+func TestSlotsStayWhileTheirNodeIsDown(t *testing.T) {
+	t.Parallel()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 3, Slots: true, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := driver.Target{Env: driver.Env{Inventory: l.Inventory, Hosts: l.World.Hosts(), Clock: l.World, Serial: true}, Undoing: true,
+		Step: plan.Step{ID: "db2/make-slots", Node: "db2", Args: map[string]string{"slots": "db3", "for": "db1"}}, Memo: driver.Memo(`{}`)}
+	if err := awaited(t.Context(), target); err != nil {
+		t.Fatal("its server runs:", err)
+	}
+	if err := l.World.Strike("postgres: kill server", "db1"); err != nil {
+		t.Fatal(err)
+	}
+	var owed *driver.Owed
+	if err := (makeSlotsAction{}).Undo(t.Context(), target); !errors.As(err, &owed) || owed.Node != "db1" {
+		t.Errorf("got %v, want a step that is owed to db1", err)
+	}
+}
