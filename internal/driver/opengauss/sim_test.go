@@ -216,7 +216,7 @@ func TestConform(t *testing.T) {
 // all kinds of clusters.
 func TestEveryCrash(t *testing.T) {
 	t.Parallel()
-	everyCase(t, map[string]int{"big rolling": 83, "big rolling with CM": 131, "big in place": 97, "small rolling": 43, "small in place": 53, "one node": 31, "cascade": 131, "CM alone": 53},
+	everyCase(t, map[string]int{"big rolling": 127, "big rolling with CM": 197, "big in place": 149, "small rolling": 67, "small in place": 83, "one node": 47, "cascade": 197, "CM alone": 83},
 		func(t *testing.T, open func(testing.TB) rehearse.World, stride int) {
 			drivertest.EveryCrash(t, open, stride)
 		})
