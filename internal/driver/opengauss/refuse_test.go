@@ -209,6 +209,7 @@ func TestWaitsForStandbys(t *testing.T) {
 	for name, wait := range map[string]func(*testing.T, *room) error{
 		"caught up":  func(t *testing.T, r *room) error { return r.caughtUp(t.Context(), r.Sites[0], r.Sites[1]) },
 		"all follow": func(t *testing.T, r *room) error { return r.allFollow(t.Context()) },
+		"steady":     func(t *testing.T, r *room) error { return r.steady(t.Context(), r.Sites[2]) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
