@@ -43,21 +43,57 @@ func (s *site) bringUp(ctx context.Context) error {
 	return s.startServer(ctx)
 }
 
-// onlyPrimary proves that no other node accepts writes.
+// onlyPrimary proves that no other node accepts writes (I3). An answer that was
+// lost proves nothing; a machine that does not answer at all is gone.
 func (s *site) onlyPrimary(ctx context.Context) error {
-	other, err := findPrimary(ctx, s.env)
-	if err != nil {
-		return err
-	}
-	defer other.close()
-	if other != nil && other.Name != s.Name {
-		return &say.Problem{
-			Place: s.Name,
-			Text:  say.F("it would start as a second primary beside %s", "启动后将与 %s 同时成为主库", other.Name),
-			Next:  say.F("shiplift status", "shiplift status"),
+	for _, name := range s.env.Inventory.Names() {
+		if name == s.Name {
+			continue
+		}
+		o, err := siteOf(s.env, name)
+		if err != nil {
+			return err
+		}
+		writes, err := o.acceptsWrites(ctx)
+		if err != nil {
+			return err
+		}
+		if writes {
+			return &say.Problem{
+				Place: s.Name,
+				Text:  say.F("it would start as a second primary beside %s", "启动后将与 %s 同时成为主库", name),
+				Next:  say.F("shiplift status", "shiplift status"),
+			}
 		}
 	}
 	return nil
+}
+
+// acceptsWrites asks a server whether it is a primary. One that runs and cannot
+// be asked is a standby as long as its standby.signal lies there: it may need
+// the primary before it lets anybody in.
+func (s *site) acceptsWrites(ctx context.Context) (bool, error) {
+	c, err := s.connect(ctx)
+	if err == nil {
+		defer c.close()
+		var recovering bool
+		if recovering, err = c.inRecovery(ctx); err == nil {
+			return !recovering, nil
+		}
+	}
+	p, perr := s.process(ctx)
+	if perr != nil || !p.running() {
+		return false, ignoreGone(perr)
+	}
+	standby, serr := s.standbyBySignal(ctx)
+	if serr != nil || standby {
+		return false, serr
+	}
+	return false, &say.Problem{
+		Place: s.Name, Err: err,
+		Text: say.F("its server runs, is no standby and cannot be asked whether it is the primary", "其数据库正在运行且不是备库，但无法确认它是否为主库"),
+		Next: say.F("shiplift status", "shiplift status"),
+	}
 }
 
 // stopAction stops a server cleanly.

@@ -14,6 +14,7 @@ import (
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/lab/pgsim"
+	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/plan"
 )
 
@@ -484,5 +485,24 @@ func TestSlotsStayWhileTheirNodeIsDown(t *testing.T) {
 	var owed *driver.Owed
 	if err := (makeSlotsAction{}).Undo(t.Context(), target); !errors.As(err, &owed) || owed.Node != "db1" {
 		t.Errorf("got %v, want a step that is owed to db1", err)
+	}
+}
+
+// TestALostAnswerProvesNoPrimaryAway: whoever wants to start a second one has to
+// hear from the first one that it is read-only (I3, docs/bugs.md B-121).
+func TestALostAnswerProvesNoPrimaryAway(t *testing.T) {
+	t.Parallel()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 2, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := siteOf(driver.Env{Inventory: l.Inventory, Hosts: l.World.Hosts(), Clock: l.World, Serial: true}, "db2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, s.onlyPrimary(t.Context()), "a second primary beside db1")
+	l.World.Inject(sim.Fault{Kind: sim.LinkLostBefore, Node: "db1", Match: "in-recovery"})
+	if err := s.onlyPrimary(t.Context()); err == nil {
+		t.Error("the answer of db1 was lost, and db2 may start as a primary")
 	}
 }

@@ -680,7 +680,11 @@ func (p *pair) wake(ctx context.Context) error {
 		return p.to.bringUp(ctx)
 	}
 	back := p.swapped()
-	if back.to.bringUp(ctx) == nil {
+	err = back.to.bringUp(ctx)
+	if gone(err) {
+		return err // it may have been promoted: nobody knows
+	}
+	if err == nil {
 		if back.tc, err = back.to.connect(ctx); err != nil {
 			return err
 		}
