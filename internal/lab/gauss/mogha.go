@@ -47,7 +47,8 @@ var moghaKind = sim.ServiceKind{
 			}
 		}
 		for _, in := range s.insts {
-			if in.srv == nil && in.told {
+			// What the machine's own start-up starts after a loss of power is nobody's choice.
+			if in.srv == nil && in.told && !(m.BootedAt().Equal(w.Time()) && m.BootedAt().After(sim.Epoch)) {
 				s.truth.damage(w, "M19", m.Name(), "MogHA was started while "+in.name+" is down")
 				break
 			}

@@ -544,6 +544,9 @@ func (m *Machine) PowerOn() {
 	}
 }
 
+// BootedAt is when the machine was powered on last.
+func (m *Machine) BootedAt() time.Time { return m.bootedAt }
+
 // Cut cuts (true) or mends the link to the machine; it runs on meanwhile.
 func (m *Machine) Cut(cut bool) {
 	if m.cut != cut {
