@@ -360,6 +360,11 @@ func (startAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
+	return r.takeDown(ctx, s)
+}
+
+// takeDown stops a server that runs on the new release, on the way back.
+func (r *room) takeDown(ctx context.Context, s *site) error {
 	if err := r.catchCatalogue(ctx, s); err != nil {
 		return err
 	}
@@ -625,12 +630,40 @@ func (flipAction) Do(ctx context.Context, t driver.Target) error {
 	return r.flip(ctx, s, r.newApp(s))
 }
 
+// Undo stops a server that somebody started meanwhile on the new release: while
+// the node did not answer, other steps went on, and one of them may have found
+// it down.
 func (flipAction) Undo(ctx context.Context, t driver.Target) error {
 	r, s, err := hereOf(t)
 	if err != nil {
 		return err
 	}
+	exe, err := s.program(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case t.Undoing && exe == r.newApp(s)+"/bin/gaussdb":
+		if err := r.takeDown(ctx, s); err != nil {
+			return err
+		}
+	case t.Undoing && exe == s.OldApp+"/bin/gaussdb":
+		return r.flipBack(ctx, s)
+	}
 	return r.flip(ctx, s, s.OldApp)
+}
+
+// flipBack is for a node whose server runs on the old release already: the link
+// leads there, or the server would run out of the new directory.
+func (r *room) flipBack(ctx context.Context, s *site) error {
+	at, err := s.link(ctx)
+	if err == nil && at != s.OldApp {
+		err = say.Errorf("%s: the server runs out of %s, and %s leads to %s", "%s：服务从 %s 运行，而 %s 指向 %s", s.Name, s.OldApp, s.Home, at)
+	}
+	if err != nil || r.Args["cm"] == "" {
+		return err
+	}
+	return r.moveCM(ctx, s, s.OldApp)
 }
 
 func (r *room) flip(ctx context.Context, s *site, app string) error {

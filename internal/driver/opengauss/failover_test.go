@@ -288,3 +288,38 @@ func TestNobodyIsStoppedWhileTheOthersDoNotFollow(t *testing.T) {
 		t.Errorf("only %d primaries were killed", elected)
 	}
 }
+
+// TestANodeThatWasAwayWhileTheOthersWentBack: half-way through its change a node
+// does not answer for a while, and is there again before the rollback ends. Its
+// server may be started meanwhile for the others' sake (B-099).
+func TestANodeThatWasAwayWhileTheOthersWentBack(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"small with CM", "small rolling"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, base := cases[name].open(t)
+			for _, step := range []string{"node2/flip", "node2/start"} {
+				for k := 1; k <= 9; k += 4 {
+					for _, away := range []time.Duration{13 * time.Second, time.Minute} {
+						w := open(t)
+						s, err := rehearse.Begin(t.Context(), w)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if _, err := upTo(t.Context(), s, step); err != nil {
+							t.Fatal(err)
+						}
+						w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node2", Command: w.Sim.Commands() + k, For: away})
+						if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+							t.Fatalf("before %s, at command %d, for %s: %v\n%s", step, k, away, err, rehearse.Transcript(s.Log.Records))
+						}
+						_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+						if found := base.Of(w.Sim).Findings(); len(found) > 0 {
+							t.Errorf("before %s, at command %d, for %s: the lab finds: %s", step, k, away, strings.Join(found, "; "))
+						}
+					}
+				}
+			}
+		})
+	}
+}
