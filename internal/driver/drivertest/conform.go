@@ -24,6 +24,7 @@ func Conform(t testing.TB, open func(testing.TB) World, stride int) {
 	if w := open(t); w.Fork != nil {
 		plain = newWalk(t, w)
 	}
+	deaths := 0
 	for i := range first.plan.Steps {
 		step := first.plan.Steps[i]
 		a, ok := first.w.Driver.Action(step.Kind)
@@ -38,6 +39,7 @@ func Conform(t testing.TB, open func(testing.TB) World, stride int) {
 		}
 		kills := &killer{open: open, index: i, step: step, stride: max(1, stride), plain: plain}
 		kills.run(t)
+		deaths += kills.deaths
 		if plain == nil {
 			continue
 		}
@@ -48,6 +50,7 @@ func Conform(t testing.TB, open func(testing.TB) World, stride int) {
 	if err := first.w.Truth(); err != nil {
 		t.Errorf("after all steps: %v", err)
 	}
+	t.Logf("%d steps, %d deaths", len(first.plan.Steps), deaths)
 }
 
 // walk carries the steps of a plan out one after another, without a journal.
@@ -184,6 +187,7 @@ type killer struct {
 	step   plan.Step
 	stride int
 	plain  *walk // stands before the step; nil: each kill begins with a fresh world
+	deaths int
 }
 
 func (k *killer) run(t testing.TB) {
@@ -242,6 +246,7 @@ func (k *killer) each(t testing.TB, deed string, do doing, recover finding) {
 				points = d.Count()
 				break
 			}
+			k.deaths++
 		}
 	}
 }
@@ -254,6 +259,7 @@ func (k *killer) forked(t testing.TB, deed string, do doing, recover finding) {
 		t.Fatalf("step %s: %v", k.step.ID, err)
 	}
 	d := forked(w.w, k.stride, func(at int, behind bool) bool {
+		k.deaths++
 		if err := recover(w.fork(), t, a, k.step); err != nil {
 			t.Errorf("step %s: killed in %s at point %d (after the deed: %t): %v", k.step.ID, deed, at, behind, err)
 			return false
