@@ -63,7 +63,7 @@ golden: ## rewrite what tests compare with; review the diff like code
 	done
 
 sim: ## seeded runs with faults: make sim SEEDS=20000 SEED0=7
-	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -run TestSim -seeds $(SEEDS) -seed0 $(SEED0) $(if $(CASE),-case $(CASE)) $(if $(TROUBLE),-trouble '$(TROUBLE)') $(if $(WILD),-wild)
+	$(GO) test -buildvcs=false -count=1 -timeout 0 ./internal/proof -run TestSim -seeds $(SEEDS) -seed0 $(SEED0) $(if $(CASE),-case $(CASE)) $(if $(TROUBLE),-trouble '$(TROUBLE)')
 
 crash: ## the tool killed at every point, and every pair of step boundaries, of every simulated upgrade: hours
 	$(GO) test -buildvcs=false -count=1 -timeout 0 -v -run TestExhaustive ./internal/proof -every 1

@@ -20,7 +20,6 @@ var (
 	seed0 = flag.Uint64("seed0", 1, "the first seed")
 	keep  = flag.Bool("keep", false, "go on behind a run that fails, and tell each in one line")
 	fault = flag.String("trouble", "", "let only this kind of trouble strike (rehearse.Troubles)")
-	wild  = flag.Bool("wild", false, "let also those troubles strike of which docs/bugs.md says that they are open")
 	only  = flag.String("case", "", "play only the cases whose name contains this")
 )
 

@@ -341,6 +341,9 @@ const (
 func registerHooks(w *sim.World) {
 	w.RegisterHook(hookKill, func(w *sim.World, m *sim.Machine, _ []string) {
 		r, s := siteOf(w, m)
+		if r.servers[s.Name] != nil {
+			r.wentDark(s.Name, "dmserver", "power") // nobody stopped it: who mends starts it
+		}
 		r.kill(w, s)
 		unitGone(m, s.unit("DmService"), false)
 	})

@@ -196,3 +196,27 @@ func TestAStandbyThatLagsIsSeenFromThePrimary(t *testing.T) {
 		t.Error("m2 lags, and its archive is VALID")
 	}
 }
+
+// A person starts a server that somebody killed: nobody has stopped it in order.
+func TestMendStartsAServerThatWasKilled(t *testing.T) {
+	t.Parallel()
+	for _, topology := range []string{"single", "dsc"} {
+		l, err := New(Options{Topology: topology, Release: "8.1.1.101"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes := len(l.Truth().Releases)
+		if err := l.World.Strike(hookKill, "db1"); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(l.Truth().Releases); got != nodes-1 {
+			t.Fatalf("%s: %d servers run", topology, got)
+		}
+		if err := l.Mend(); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(l.Truth().Releases); got != nodes {
+			t.Errorf("%s: %d servers run, want %d", topology, got, nodes)
+		}
+	}
+}

@@ -33,7 +33,7 @@ func (l *Lab) Mend() error {
 			switch s := r.sites[n]; {
 			case r.servers[n] != nil:
 				r.vote(s)
-			case r.shared(s.Member) && !r.runs(s.Member) && r.votes[n].OK == "ERROR":
+			case r.shared(s.Member) && r.votes[n].OK == "ERROR" && (!r.runs(s.Member) || slices.Contains(r.dark[n], "dmserver")):
 				r.votes[n] = vote{"SHUTDOWN", "SHUTDOWN", "OK", false}
 			}
 		}

@@ -94,6 +94,8 @@ var curated = []entry{
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Deadline <= 0", says: "a wait without a deadline is allowed"},
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "waited >= s.Deadline", says: "a deadline ends no wait"},
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Stall > 0 && waited-moved >= s.Stall", says: "a standstill ends no wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: swap, at: "waited += max(now.Sub(before), pause)", with: "waited += now.Sub(before)", says: "a clock that is set back prolongs a wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "n == 0 || l.Left < best", with: "n > 0", says: "what shrinks counts as standing still"},
 	{product: engine, rules: "I9", dir: "internal/run", fn: "Runner.carryOut", how: never, at: "timeout > 0", says: "a step has no time limit"},
 
 	{product: engine, rules: "I10", dir: "internal/host", fn: "keyDB.check", how: passes, with: "nil", says: "host keys are not checked"},
