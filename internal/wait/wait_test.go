@@ -92,3 +92,37 @@ func TestAClockThatIsSetBackDoesNotProlongAWait(t *testing.T) {
 		t.Errorf("%v after %d sleeps", err, c.sleeps)
 	}
 }
+
+// TestAWaitEndsWhereNothingMovesAnyMore: what shrinks, however slowly, is waited
+// for until the deadline; what stands still, or grows again, ends the wait (I9).
+func TestAWaitEndsWhereNothingMovesAnyMore(t *testing.T) {
+	t.Parallel()
+	const stall = time.Minute
+	for name, tc := range map[string]struct {
+		left    func(gone time.Duration) float64
+		stalled bool
+		ends    time.Duration
+	}{
+		"it shrinks by little":          {func(gone time.Duration) float64 { return 1000 - float64(gone/(50*time.Second)) }, false, time.Hour},
+		"it stands still at once":       {func(time.Duration) float64 { return 7 }, true, stall},
+		"it grows":                      {func(gone time.Duration) float64 { return gone.Seconds() }, true, stall},
+		"it stands still after a while": {func(gone time.Duration) float64 { return 1000 - min(600, gone.Seconds()) }, true, 11 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			clk := &instant{time.Unix(0, 0)}
+			began := clk.now
+			spec := wait.Spec{What: say.F("x", "x"), Deadline: time.Hour, Stall: stall, Every: time.Second}
+			err := wait.For(t.Context(), clk, spec, nil, func(context.Context) (wait.Look, error) {
+				if gone := clk.now.Sub(began); gone < 2*time.Hour {
+					return wait.Look{Left: tc.left(gone)}, nil
+				}
+				return wait.Look{}, errors.New("nobody ended it")
+			})
+			var ended *wait.Error
+			if !errors.As(err, &ended) || ended.Stalled != tc.stalled || ended.Waited < tc.ends || ended.Waited > tc.ends+3*time.Second {
+				t.Errorf("got %v; after %s, stalled %t was expected", err, tc.ends, tc.stalled)
+			}
+		})
+	}
+}
