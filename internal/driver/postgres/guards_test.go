@@ -467,7 +467,7 @@ func TestAnOldPrimaryThatIsAwayIsOwed(t *testing.T) {
 
 // TestSlotsStayWhileTheirNodeIsDown: slots were made for the time in which the
 // old primary is away; on the way back they go when its server runs, not when
-// its machine answers: those that were moved off it use them (docs/bugs.md B-120).
+// its machine answers: those that were moved off it use them (docs/bugs.md B-140).
 func TestSlotsStayWhileTheirNodeIsDown(t *testing.T) {
 	t.Parallel()
 	l, err := pgsim.Start(pgsim.Options{Nodes: 3, Slots: true, Release: "15.16", CutScript: CutScript})
@@ -489,7 +489,7 @@ func TestSlotsStayWhileTheirNodeIsDown(t *testing.T) {
 }
 
 // TestALostAnswerProvesNoPrimaryAway: whoever wants to start a second one has to
-// hear from the first one that it is read-only (I3, docs/bugs.md B-121).
+// hear from the first one that it is read-only (I3, docs/bugs.md B-141).
 func TestALostAnswerProvesNoPrimaryAway(t *testing.T) {
 	t.Parallel()
 	l, err := pgsim.Start(pgsim.Options{Nodes: 2, Release: "15.16", CutScript: CutScript})
