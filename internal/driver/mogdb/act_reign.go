@@ -39,8 +39,24 @@ func (s *site) usurped(ctx context.Context, t driver.Target) (bool, error) {
 	if ruled, err := s.ruled(ctx); err != nil || !ruled {
 		return false, err
 	}
-	p, err := reigning(ctx, t)
-	return p == "", err
+	seen := whoIs(ctx, t.Env)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	p, err := primaryOf(t.Env, seen)
+	if err != nil || p != "" {
+		return false, err
+	}
+	for _, name := range t.Env.Inventory.Names() {
+		if _, answers := seen[name]; !answers && name != s.Name {
+			return false, &driver.Owed{Node: name, Err: &say.Problem{
+				Place: s.Name,
+				Text:  say.F("it was the primary when it was stopped; %s does not answer and may be it now: no second one is started [M21]", "停止时它是主库；%s 没有应答，可能已成为主库：不会启动第二个主库［M21］", name),
+				Next:  say.F("when %s answers again: shiplift rollback", "待 %s 恢复应答后执行：shiplift rollback", name),
+			}}
+		}
+	}
+	return true, nil
 }
 
 // reignsOn starts a standby that was stopped as the primary again: somebody's

@@ -162,6 +162,37 @@ func TestFailoverInTheMomentOfAStop(t *testing.T) {
 	}
 }
 
+// TestAStoppedPrimaryIsNotStartedBesideOneThatMayBe: the same, and a node does
+// not answer then: it may be the primary by now (I3, M21).
+func TestAStoppedPrimaryIsNotStartedBesideOneThatMayBe(t *testing.T) {
+	t.Parallel()
+	refused := 0
+	for k := 1; k <= 12; k++ {
+		w := open(t, gauss.Options{Nodes: 3, Install: "manual", Load: true}, rollingR, untraced)
+		s := w.begin(t)
+		if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
+			t.Fatal(err)
+		}
+		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+		w.Sim.Inject(sim.Fault{Kind: sim.Unreachable, Node: "node3", Command: w.Sim.Commands() + k, Times: -1})
+		out, err := s.Work(t.Context(), "resume", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.Why.EN, "no second one is started") {
+			refused++
+		}
+		for _, n := range w.lab.Nodes() {
+			if n.Name == "node2" && n.Role == "Primary" && strings.Contains(out.Why.EN, "no second one") {
+				t.Errorf("failover at command %d: node2 was started as the primary while node3 did not answer", k)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("the case was never met")
+	}
+}
+
 // TestTheRoleWaitsForANodeThatOwesItsWayBack: the old primary does not answer
 // for a moment while a rollback begins, and does again when the role would go
 // back to it: it holds the new software still, others run the old one (M10, B-114).
