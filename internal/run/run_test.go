@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -263,7 +264,9 @@ func TestRollbackGoesPastANodeThatIsDownAndFinishesItLater(t *testing.T) {
 	}
 	down := w.Env.Hosts["n3"].(*drivertest.ToyHost)
 	down.Down = true
-	out, err := s.Work(t.Context(), "rollback", nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // what is owed is not tried for ever
+	defer cancel()
+	out, err := s.Work(ctx, "rollback", nil)
 	if err != nil || out.State != run.FailedState || !out.NeedsPerson || out.Next != "rollback" {
 		t.Fatalf("%+v, %v", out, err)
 	}
