@@ -142,19 +142,23 @@ func Forked(build func() (World, error), of func(base World, room *sim.World) Wo
 			return w, err
 		}
 		w.Plan, w.first = s.Plan, &s.Log.Records[0]
-		once := of(w, w.Sim.Clone())
-		once.Plan, once.first = w.Plan, w.first
-		return w.As(once.Measure(context.Background())), nil
+		return w.As(w.in(w.Sim.Clone(), of).Measure(context.Background())), nil
 	})
 	return func(uint64) (World, error) {
 		base, err := once()
 		if err != nil {
 			return base, err
 		}
-		w := of(base, base.Sim.Clone())
-		w.Plan, w.first = base.Plan, base.first
-		return w.As(base), nil
+		return base.in(base.Sim.Clone(), of), nil
 	}
+}
+
+// in is the world in a room of its own, which can be forked again.
+func (w World) in(room *sim.World, of func(base World, room *sim.World) World) World {
+	out := of(w, room)
+	out.Plan, out.first = w.Plan, w.first
+	out.Fork = func() World { return w.in(room.Clone(), of) }
+	return out.As(w)
 }
 
 // Work lets a new process take the run up, which dies as d says; nil d never dies.
