@@ -215,11 +215,29 @@ func (s *state) vote(w *sim.World) {
 		}
 	}
 	if s.cm.leader != "" && best != nil && s.majority(w) && !s.resting(w, best) {
+		s.giveUp(best)
 		s.crown(w, best, "")
 		best.wal.elected = true // the branch is new: nobody else holds it yet
 		return
 	}
 	s.callVote(w, arbitration)
+}
+
+// giveUp takes from the account what a primary acknowledged alone, as
+// most_available_sync lets it, before it fell and another one is elected: no
+// tool can bring that back. Not while a server is down that was told to stop:
+// that one may be what is missing.
+func (s *state) giveUp(best *instance) {
+	if best.srv.conf["most_available_sync"] != "on" || slices.ContainsFunc(s.insts, func(in *instance) bool { return in.srv == nil && in.told }) {
+		return
+	}
+	for b, upTo := range s.truth.acked {
+		at, ok := holds(best.wal, best.lsn, b)
+		if !ok {
+			at = b.from
+		}
+		s.truth.acked[b] = min(upTo, at)
+	}
 }
 
 // resting says that the cluster manager shall elect nobody.
