@@ -110,12 +110,10 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 	if every <= 0 {
 		every = 100 * time.Millisecond
 	}
-	// What has gone by is added up: a clock that is set back takes nothing away.
-	var waited, pause, moved, changed time.Duration
+	var p progress
+	var pause time.Duration
 	before := clk.Now()
-	best := 0.0
-	var last Look
-	for n := 0; ; n++ {
+	for {
 		l, err := look(ctx)
 		if err != nil {
 			return ended(ctx, err)
@@ -123,26 +121,42 @@ func For(ctx context.Context, clk Clock, s Spec, report func(say.Text), look fun
 		if l.Done {
 			return nil
 		}
-		now := clk.Now()
-		waited += max(now.Sub(before), pause)
-		before = now
-		if n == 0 || l.Left < best {
-			best, moved = l.Left, waited
-		}
-		if l.Left != last.Left || l.Says != last.Says {
-			changed = waited
-		}
-		if report != nil && l.Says != last.Says {
+		if report != nil && l.Says != p.last.Says {
 			report(l.Says)
 		}
-		last = l
-		over := waited >= s.Deadline
-		if over || s.Stall > 0 && waited-moved >= s.Stall {
-			return &Error{Spec: s, Waited: waited, Stalled: !over, Last: last.Says}
+		// What has gone by is added up: a clock that is set back takes nothing away.
+		now := clk.Now()
+		p.see(l, max(now.Sub(before), pause))
+		before = now
+		over := p.waited >= s.Deadline
+		if over || s.Stall > 0 && p.waited-p.moved >= s.Stall {
+			return &Error{Spec: s, Waited: p.waited, Stalled: !over, Last: l.Says}
 		}
-		pause = min(max(every, min((waited-changed)/patience, lazy)), s.Deadline-waited)
+		pause = min(max(every, min((p.waited-p.changed)/patience, lazy)), s.Deadline-p.waited)
 		if err := clk.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// progress is what was seen so far, with the time that had gone by then.
+type progress struct {
+	waited  time.Duration
+	looks   int
+	last    Look
+	changed time.Duration // when a look last differed from the one before
+	best    float64       // the least that was left
+	moved   time.Duration // when that was first seen
+}
+
+func (p *progress) see(l Look, gone time.Duration) {
+	p.waited += gone
+	if p.looks == 0 || l.Left < p.best {
+		p.best, p.moved = l.Left, p.waited
+	}
+	if l.Left != p.last.Left || l.Says != p.last.Says {
+		p.changed = p.waited
+	}
+	p.last = l
+	p.looks++
 }

@@ -92,10 +92,10 @@ var curated = []entry{
 	{product: engine, rules: "I8", dir: "internal/journal", fn: "flock", how: passes, with: "nil", says: "the lock of this machine is not taken"},
 
 	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Deadline <= 0", says: "a wait without a deadline is allowed"},
-	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "waited >= s.Deadline", says: "a deadline ends no wait"},
-	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Stall > 0 && waited-moved >= s.Stall", says: "a standstill ends no wait"},
-	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: swap, at: "waited += max(now.Sub(before), pause)", with: "waited += now.Sub(before)", says: "a clock that is set back prolongs a wait"},
-	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "n == 0 || l.Left < best", with: "n > 0", says: "what shrinks counts as standing still"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "p.waited >= s.Deadline", says: "a deadline ends no wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: never, at: "s.Stall > 0 && p.waited-p.moved >= s.Stall", says: "a standstill ends no wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "For", how: swap, at: "p.see(l, max(now.Sub(before), pause))", with: "p.see(l, now.Sub(before))", says: "a clock that is set back prolongs a wait"},
+	{product: engine, rules: "I9", dir: "internal/wait", fn: "progress.see", how: never, at: "p.looks == 0 || l.Left < p.best", with: "p.looks > 0", says: "what shrinks counts as standing still"},
 	{product: engine, rules: "I9", dir: "internal/run", fn: "Runner.carryOut", how: never, at: "timeout > 0", says: "a step has no time limit"},
 
 	{product: engine, rules: "I10", dir: "internal/host", fn: "keyDB.check", how: passes, with: "nil", says: "host keys are not checked"},
