@@ -113,23 +113,8 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 		if err != nil {
 			return err
 		}
-		h, err := to.Query(ctx, to.Data)
-		ahead := false
-		if err == nil {
-			ahead, err = to.aheadOfOthers(ctx, t)
-		}
-		if err == nil && ahead {
-			gone = errors.Join(gone, &driver.Owed{Node: name, Err: stillNew(name)})
-			continue
-		}
-		if err == nil && name != planned && (h.Role != gaussdb.RoleStandby || !h.Healthy()) {
-			continue
-		}
-		if err == nil {
-			report(t)(say.F("%s has become the primary meanwhile: it hands the role over to %s before it is stopped", "%s 在此期间已成为主库：停止之前先将角色交给 %s", s.Name, name))
-			err = s.handTo(ctx, t, to)
-		}
-		if err == nil || !isGone(err) {
+		took, err := s.offer(ctx, t, to, name == planned)
+		if took || err != nil && !isLater(err) {
 			return err
 		}
 		gone = errors.Join(gone, err)
@@ -143,6 +128,29 @@ func (s *site) abdicate(ctx context.Context, t driver.Target) error {
 		Text: say.F("it has become the primary meanwhile, and no other node can take the role: it is not stopped, what it has acknowledged would be lost", "该节点在此期间已成为主库，且没有其他节点可以接任：不会停止它，否则其已确认的写入会丢失"),
 		Next: say.F("let a standby follow it (gs_ctl query on every node), then: shiplift rollback", "请先让一个备库跟随它（在每个节点执行 gs_ctl query 查看），然后执行：shiplift rollback"),
 	}
+}
+
+// offer hands the role to a node that can take it. Of an error that comes later
+// (isLater) another node may be asked.
+func (s *site) offer(ctx context.Context, t driver.Target, to *site, planned bool) (took bool, _ error) {
+	h, err := to.Query(ctx, to.Data)
+	if err != nil {
+		return false, err
+	}
+	if ahead, err := to.aheadOfOthers(ctx, t); err != nil || ahead {
+		if err == nil {
+			err = &driver.Owed{Node: to.Name, Err: stillNew(to.Name)}
+		}
+		return false, err
+	}
+	if !planned && (h.Role != gaussdb.RoleStandby || !h.Healthy()) {
+		return false, nil
+	}
+	report(t)(say.F("%s has become the primary meanwhile: it hands the role over to %s before it is stopped", "%s 在此期间已成为主库：停止之前先将角色交给 %s", s.Name, to.Name))
+	if err := s.handTo(ctx, t, to); err != nil {
+		return !isGone(err), err
+	}
+	return true, nil
 }
 
 // mayReign refuses to hand the role to a node whose own way back is owed, while
