@@ -136,6 +136,17 @@ func (n *inode) allows(u *User, want uint32) bool {
 	return bits&want == want
 }
 
+// entered is the error of going through n, which must be a directory.
+func (n *inode) entered(u *User) error {
+	switch {
+	case n.kind != kindDir:
+		return syscall.ENOTDIR
+	case !n.allows(u, accX):
+		return syscall.EACCES
+	}
+	return nil
+}
+
 // walk resolves a path. follow says whether a link at the end is followed.
 func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 	if name == "" {
@@ -153,11 +164,8 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 			break
 		}
 		cur := chain[len(chain)-1]
-		if cur.kind != kindDir {
-			return place{}, syscall.ENOTDIR
-		}
-		if !cur.allows(u, accX) {
-			return place{}, syscall.EACCES
+		if err := cur.entered(u); err != nil {
+			return place{}, err
 		}
 		switch comp {
 		case ".":
@@ -176,10 +184,7 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 			if !last {
 				return place{}, syscall.ENOENT
 			}
-			if !plain {
-				name = "/" + strings.Join(append(comps, comp), "/")
-			}
-			return place{path: name}, nil
+			return place{path: joined(plain, name, append(comps, comp))}, nil
 		}
 		if kid.kind == kindLink && (!last || follow || mustDir) {
 			if links++; links > 40 {
@@ -189,8 +194,7 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 			if strings.HasPrefix(kid.target, "/") {
 				comps, chain = comps[:0], chain[:1]
 			}
-			rest = kid.target + "/" + rest
-			if strings.Trim(rest[len(kid.target):], "/") == "" {
+			if rest = kid.target + "/" + rest; last {
 				rest = kid.target
 			}
 			continue
@@ -201,10 +205,15 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 	if mustDir && ino.kind != kindDir {
 		return place{}, syscall.ENOTDIR
 	}
-	if !plain {
-		name = "/" + strings.Join(comps, "/")
+	return place{path: joined(plain, name, comps), ino: ino}, nil
+}
+
+// joined is the path of comps: name itself where that is plain.
+func joined(plain bool, name string, comps []string) string {
+	if plain {
+		return name
 	}
-	return place{path: name, ino: ino}, nil
+	return "/" + strings.Join(comps, "/")
 }
 
 // firstOf splits the first component off a path; the rest keeps its slash.
