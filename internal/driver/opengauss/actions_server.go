@@ -125,6 +125,8 @@ func (r *room) startServer(ctx context.Context, s *site, role string) error {
 		if err := r.proveLast(ctx, s, r.Undoing); err != nil {
 			return err
 		}
+	} else if err := r.mayFollow(ctx, s); err != nil {
+		return err
 	}
 	argv := []string{"gs_ctl", "start", "-D", s.Data, "-t", "600"}
 	if role != "" {
@@ -216,7 +218,7 @@ func (r *room) roleNow(ctx context.Context, s *site, role string) (string, error
 type stopAction struct{ noMemo }
 
 func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, error) {
-	_, s, err := hereOf(t)
+	r, s, err := hereOf(t)
 	if err != nil {
 		return half(err)
 	}
@@ -231,6 +233,9 @@ func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 	running := st.Process == gaussdb.Running
 	switch {
 	case !running && held:
+		if usurped, err := r.usurped(ctx, s); err != nil || usurped {
+			return driver.Half, err
+		}
 		return driver.Applied, nil
 	case running && s.HasCM && held, !running:
 		return driver.Half, nil
@@ -285,13 +290,8 @@ func (stopAction) Undo(ctx context.Context, t driver.Target) error {
 			if err != nil {
 				return err
 			}
-			switch p {
-			case s:
+			if p == s {
 				role = "primary"
-			case nil:
-				return &say.Problem{Place: s.Name,
-					Text: say.F("it was the primary when it ran last, and nobody is it now: it is not started as a standby, since not every node answers", "该节点上次运行时是主库，目前没有主库；由于并非所有节点都有应答，不会将其以备库启动"),
-					Next: say.F("bring the nodes that do not answer back, then: shiplift rollback", "恢复没有应答的节点，然后执行：shiplift rollback")}
 			}
 		}
 	}

@@ -135,6 +135,52 @@ func TestFailoverInTheMomentOfAStop(t *testing.T) {
 	}
 }
 
+// TestANewPrimaryThatFallsIsNoStoppedStandby moves the primary at each command
+// of a standby's stop, to the very node, whose power goes soon after: it holds
+// what nobody else has, and is not started as a standby (B-150).
+func TestANewPrimaryThatFallsIsNoStoppedStandby(t *testing.T) {
+	t.Parallel()
+	open, base := cases["small rolling"].open(t)
+	fell := 0
+	for k := 3; k <= 12; k++ {
+		for _, later := range []int{5, 20, 70} {
+			w := open(t)
+			s, err := rehearse.Begin(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
+				t.Fatal(err)
+			}
+			w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+			w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node2", Command: w.Sim.Commands() + k + later, For: 96 * time.Second})
+			for _, verb := range []string{"apply", "resume", "resume"} {
+				if _, err := s.Work(t.Context(), verb, nil); err != nil {
+					t.Fatal(err)
+				}
+				_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+			}
+			trail := rehearse.Transcript(s.Log.Records)
+			if err := base.Of(w.Sim).Mend(); err != nil { // both were the primary when they ran last: the tool asks a person
+				t.Fatal(err)
+			}
+			if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+				t.Errorf("failover at command %d of the stop, power lost %d later: %v\n%s", k, later, err, rehearse.Transcript(s.Log.Records))
+				continue
+			}
+			if strings.Contains(trail, "node2/stop half") {
+				fell++
+			}
+			if lost := base.Of(w.Sim).Truth().Lost; lost > 0 {
+				t.Errorf("failover at command %d of the stop, power lost %d later: %d bytes of acknowledged writes are lost", k, later, lost)
+			}
+		}
+	}
+	if fell == 0 {
+		t.Error("node2 never fell as the primary: the test looks at nothing")
+	}
+}
+
 // TestANodeThatFellBeforeItsTurn: nothing was begun on it, it does not answer
 // while the rollback ends, and comes back with its server down.
 func TestANodeThatFellBeforeItsTurn(t *testing.T) {

@@ -91,6 +91,47 @@ func (s *site) ruled(ctx context.Context) (bool, error) {
 	return o.Value("-M") == "primary", err
 }
 
+// orphaned reports a server that does not run and was the primary when it ran
+// last, while nobody that answers is the primary now: it may hold what nobody
+// else has acknowledged. A cluster manager that works makes another one the
+// primary; what the server noted is of an earlier reign where somebody else is it.
+func (r *room) orphaned(ctx context.Context, s *site) (bool, error) {
+	if len(r.Sites) < 2 {
+		return false, nil
+	}
+	if s.HasCM {
+		if paused, err := s.exists(ctx, below(s.Home, pauseFlag)); err != nil || !paused {
+			return false, err
+		}
+	}
+	if ruled, err := s.ruled(ctx); err != nil || !ruled {
+		return false, err
+	}
+	p, err := r.primary(ctx)
+	return err == nil && p == nil, err
+}
+
+// usurped reports an orphaned server that is not the primary of the plan. It
+// counts as stopped by half: its stop is taken back, which starts it as the primary.
+func (r *room) usurped(ctx context.Context, s *site) (bool, error) {
+	if r.planned() == s.Name {
+		return false, nil
+	}
+	return r.orphaned(ctx, s)
+}
+
+// mayFollow refuses to start an orphaned server as a standby: the start wipes
+// its note, and nobody would know any more that it was the primary last.
+func (r *room) mayFollow(ctx context.Context, s *site) error {
+	orphaned, err := r.orphaned(ctx, s)
+	if err != nil || !orphaned {
+		return err
+	}
+	return &say.Problem{Place: s.Name,
+		Text: say.F("it was the primary when it ran last, and nobody that answers is it now: it is not started as a standby", "该节点上次运行时是主库，目前没有应答的节点是主库：不会将其以备库启动"),
+		Next: say.F("bring the nodes that do not answer back, then: shiplift rollback", "恢复没有应答的节点，然后执行：shiplift rollback")}
+}
+
 // proveLast proves that no other server was the primary when it ran last,
 // before s becomes it. A node that cannot be asked proves nothing; only a run
 // that itself stopped s as the primary goes back past one.
@@ -128,17 +169,8 @@ func (r *room) rest(ctx context.Context, s *site) error {
 	if err := s.halt(ctx); err != nil {
 		return err
 	}
-	if s.HasCM { // one that works makes another server the primary
-		if paused, err := s.exists(ctx, below(s.Home, pauseFlag)); err != nil || !paused {
-			return err
-		}
-	}
-	ruled, err := s.ruled(ctx)
-	if err != nil || !ruled {
+	if orphaned, err := r.orphaned(ctx, s); err != nil || !orphaned {
 		return err
-	}
-	if p, err := r.primary(ctx); err != nil || p != nil {
-		return err // what it noted is of an earlier reign
 	}
 	a, err := s.tool(ctx, 11*time.Minute, "gs_ctl", "start", "-D", s.Data, "-t", "600", "-M", "primary")
 	if err != nil {
