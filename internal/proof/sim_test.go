@@ -26,8 +26,6 @@ var (
 // stillOpen are runs by case and seed that show a bug which is not mended yet
 // (docs/bugs.md, Open). They are played when a case is named.
 var stillOpen = map[string]string{
-	"postgres-2/10839":          "O-006",
-	"postgres-2-sync/10839":     "O-006",
 	"mogdb-rolling-om/19120":    "O-007",
 	"opengauss-upgradecm/19064": "O-008",
 }

@@ -118,6 +118,28 @@ func (stopAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, er
 	return remember(stopMemo{standby})
 }
 
+// stillPrimary refuses a step that was planned while a node was the primary
+// which is not any more: what a memo would keep now is not what the cluster had
+// when the plan was made, and a rollback would lead back to that.
+func stillPrimary(ctx context.Context, env driver.Env, name string) error {
+	if name == "" {
+		return nil // a plan of an older release of the tool
+	}
+	s, err := siteOf(env, name)
+	if err != nil {
+		return err
+	}
+	writes, err := s.acceptsWrites(ctx)
+	if err != nil || writes {
+		return err
+	}
+	return &say.Problem{
+		Place: s.Name,
+		Text:  say.F("it is not the primary now, and the plan takes it for the primary: it is down, or somebody has moved the role since the plan was made", "该节点现在不是主库，而计划将其视为主库：其数据库已停止，或生成计划之后有人切换过主库"),
+		Next:  say.F("start %s, or move the role back to it (and pause what moves it), then: shiplift resume, or shiplift rollback", "启动 %s，或将主库切回该节点（并暂停自动切换的组件），然后执行 shiplift resume 或 shiplift rollback", s.Name),
+	}
+}
+
 // movedHere refuses a step that takes a node for a standby which is the primary now.
 func (s *site) movedHere() error {
 	return &say.Problem{
@@ -327,6 +349,9 @@ func (startAction) Probe(ctx context.Context, t driver.Target) (driver.Standing,
 		return driver.Unknown, err
 	}
 	if recovering != (t.Step.Args["upstream"] != "") {
+		if t.Undoing {
+			return driver.Half, nil // the way back stops it whatever its role, and the steps before this one give it the right one
+		}
 		return driver.Unknown, say.Errorf("%s: in recovery: %t; the plan expects the other role", "%s：处于恢复状态：%t；计划要求的是另一角色", s.Name, recovering)
 	}
 	if recovering && t.Step.Args["follows"] != "later" {

@@ -295,6 +295,10 @@ func (repointAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo,
 	if err != nil {
 		return nil, err
 	}
+	// Asked behind the upstream: the role may move in between.
+	if err := stillPrimary(ctx, t.Env, t.Step.Args["from"]); err != nil {
+		return nil, err
+	}
 	return remember(m)
 }
 

@@ -506,3 +506,114 @@ func TestALostAnswerProvesNoPrimaryAway(t *testing.T) {
 		t.Error("the answer of db1 was lost, and db2 may start as a primary")
 	}
 }
+
+// TestAMoveBehindThePlansBackIsNoMemo: a memo that is kept after somebody has
+// moved the role would lead a rollback to what that somebody has made, and that
+// may be gone by then (docs/bugs.md B-160).
+func TestAMoveBehindThePlansBackIsNoMemo(t *testing.T) {
+	t.Parallel()
+	for step, action := range map[string]driver.Action{"db3/repoint": repointAction{}, "cluster/switchover": switchoverAction{}} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			l, _, ways := planned(t, step)
+			target := ways[0]
+			if _, err := action.Prepare(t.Context(), target); err != nil {
+				t.Fatal("nobody has moved anything:", err)
+			}
+			if err := l.World.Strike(pgsim.MoveHook, "db1"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := action.Prepare(t.Context(), target)
+			drivertest.Refuses(t, err, "somebody has moved the role")
+			if err := l.Mend(); err != nil { // a person does what the message says
+				t.Fatal(err)
+			}
+			if _, err := action.Prepare(t.Context(), target); err != nil {
+				t.Error("the role is back:", err)
+			}
+		})
+	}
+}
+
+// planned are steps of a rolling upgrade of four nodes, of which nothing is done yet.
+func planned(t *testing.T, ids ...string) (*pgsim.Lab, driver.Env, []driver.Target) {
+	t.Helper()
+	l, err := pgsim.Start(pgsim.Options{Nodes: 4, Release: "15.16", CutScript: CutScript})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true}
+	obs, err := New().Observe(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeRolling, MaxUnavailable: 2, Packages: []string{packageFor(t, "15.17")}}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []driver.Target
+	for _, id := range ids {
+		_, target := drivertest.Target(t, New(), env, p, id)
+		out = append(out, target)
+	}
+	return l, env, out
+}
+
+// TestAThirdNodeThatMayBeThePrimary: the way back of a switchover finds two
+// standbys, since somebody has made a third node the primary, and that does not
+// answer. Its machine may come back with it (I3, docs/bugs.md B-161).
+func TestAThirdNodeThatMayBeThePrimary(t *testing.T) {
+	t.Parallel()
+	l, env, ways := planned(t, "db3/repoint", "db4/repoint", "cluster/switchover")
+	for _, do := range []driver.Action{repointAction{}, repointAction{}, switchoverAction{}} {
+		if err := do.Do(t.Context(), ways[0]); err != nil {
+			t.Fatal(err)
+		}
+		if len(ways) > 1 {
+			ways = ways[1:]
+		}
+	}
+	if err := l.World.Strike(pgsim.MoveHook, "db1"); err != nil { // to db3, since db1 is down
+		t.Fatal(err)
+	}
+	down := env.Hosts["db3"]
+	env.Hosts["db3"] = away{}
+	drivertest.Refuses(t, switchoverAction{}.Undo(t.Context(), ways[0]), "may be the primary")
+	env.Hosts["db3"] = down
+	if err := l.World.Strike("postgres: kill server", "db3"); err != nil {
+		t.Fatal(err)
+	}
+	drivertest.Refuses(t, switchoverAction{}.Undo(t.Context(), ways[0]), "lose what db3 wrote last")
+	if err := l.Damage(); err != nil {
+		t.Error(err)
+	}
+}
+
+// away is a machine that does not answer.
+type away struct{ host.Host }
+
+func (away) Run(context.Context, host.Cmd) (host.Result, error) {
+	return host.Result{}, &host.UnreachableError{}
+}
+
+func (away) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, &host.UnreachableError{}
+}
+
+// TestAStartThatMetThePrimaryGoesBack: the server that is to be a standby has
+// been made the primary again by a person; a rollback brings it where it is,
+// and does not wait for somebody to move the role once more (docs/bugs.md B-162).
+func TestAStartThatMetThePrimaryGoesBack(t *testing.T) {
+	t.Parallel()
+	_, _, ways := planned(t, "db1/start")
+	target := ways[0]
+	target.Step.Args["release"] = "15.16" // it runs what it ran, as the primary
+	st, err := (startAction{}).Probe(t.Context(), target)
+	if st != driver.Unknown {
+		t.Errorf("forward: %s %v", st, err)
+	}
+	target.Undoing = true
+	if st, err = (startAction{}).Probe(t.Context(), target); st != driver.Half || err != nil {
+		t.Errorf("on the way back: %s %v, want a step that is undone", st, err)
+	}
+}

@@ -260,7 +260,7 @@ func (b *builder) prepareSwap(s *swap) {
 		b.add(plan.Step{ID: n.Name + "/repoint" + s.suffix, Kind: kindRepoint, Node: n.Name,
 			Says:     say.F("let %s stream from %s, so that it follows through the switchover", "让 %s 改从 %s 流复制，使其平滑跟随主备切换", n.Name, s.to.Name),
 			Estimate: dur(2 * time.Second), Timeout: dur(n.CatchUpWait + time.Minute),
-			Args: map[string]string{"upstream": s.to.Name}})
+			Args: map[string]string{"upstream": s.to.Name, "from": s.from.Name}})
 	})
 	here := slices.Clone(s.below)
 	for _, n := range s.others {

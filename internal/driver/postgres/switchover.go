@@ -134,6 +134,9 @@ func (switchoverAction) Prepare(ctx context.Context, t driver.Target) (driver.Me
 	if err != nil {
 		return nil, err
 	}
+	if id.Recovery {
+		return nil, stillPrimary(ctx, t.Env, p.from.Name)
+	}
 	m := swapMemo{Timeline: id.Timeline}
 	if m.From, err = c.upstream(ctx); err != nil {
 		return nil, err
@@ -625,7 +628,9 @@ func (switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 			err = p.behind(ctx)
 		}
 	case st.toKnown:
-		err = p.reinstate(ctx)
+		if err = p.nobodyElse(ctx, m); err == nil {
+			err = p.reinstate(ctx)
+		}
 	default:
 		err = &say.Problem{
 			Place: p.to.Name,
@@ -639,6 +644,66 @@ func (switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 		return err
 	}
 	return p.forget(ctx, m)
+}
+
+// nobodyElse refuses to open the old primary while a third node may be the
+// primary (I3), or may hold later writes (I4): neither of the two is, the role
+// has been with another one since the switch, and a machine does not answer or a
+// primary is down there.
+func (p *pair) nobodyElse(ctx context.Context, m swapMemo) error {
+	if moved, err := p.movedOn(ctx, m); err != nil || !moved {
+		return err
+	}
+	for _, name := range p.t.Inventory.Names() {
+		if name == p.from.Name || name == p.to.Name {
+			continue
+		}
+		s, err := siteOf(p.t.Env, name)
+		if err != nil {
+			return err
+		}
+		down, err := s.primaryDown(ctx)
+		if down || gone(err) {
+			return &say.Problem{
+				Place: name, Err: err,
+				Text: say.F("it does not answer, and may be the primary: neither %s nor %s is, so somebody has moved the role. Starting %[1]s could make a second primary, or lose what %[3]s wrote last",
+					"该节点没有应答，且可能是主库：%s 和 %s 都不是主库，说明有人切换过。启动 %[1]s 可能造成双主，或丢失 %[3]s 最后写入的数据", p.from.Name, p.to.Name, name),
+				Next: say.F("start %s and move the role to %s (or, if what only %[1]s has is not wanted: put standby.signal into its data directory); then: shiplift rollback",
+					"启动 %s 并将主库切换到 %s（若仅在 %[1]s 上的数据可以放弃：在其数据目录中创建 standby.signal）；然后执行：shiplift rollback", name, p.from.Name),
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// movedOn reports whether neither of the two is the last primary: the old one
+// was a standby when it ran last, or the other one is on a later timeline than
+// that from which this switch began.
+func (p *pair) movedOn(ctx context.Context, m swapMemo) (bool, error) {
+	end, err := p.from.control(ctx)
+	if err != nil || end.State == stateShutDownInRecovery || end.State == stateArchiveRecovery {
+		return true, err
+	}
+	c, err := p.to.connect(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	id, err := c.identity(ctx)
+	return id.Timeline > m.Timeline, err
+}
+
+// primaryDown reports whether a node's server is down and was no standby when it ran last.
+func (s *site) primaryDown(ctx context.Context) (bool, error) {
+	p, err := s.process(ctx)
+	if err != nil || p.running() {
+		return false, err
+	}
+	standby, err := s.standbyBySignal(ctx)
+	return !standby, err
 }
 
 // quiet makes sure that no statement of an earlier process of the tool is
