@@ -369,3 +369,51 @@ func TestANodeThatWasAwayWhileTheOthersWentBack(t *testing.T) {
 		})
 	}
 }
+
+// TestOneStandbyRestsAtATime: the link to a node that the run has stopped is cut
+// when the rollback begins, and there again before the next standby's turn: that
+// one is not stopped beside it, or a loss of its power would leave one of three
+// nodes for long (B-151).
+func TestOneStandbyRestsAtATime(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"small rolling", "big rolling"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open, base := cases[name].open(t)
+			for _, step := range []string{"node1/carry", "node1/flip", "node1/start"} {
+				w := open(t)
+				s, err := rehearse.Begin(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := upTo(t.Context(), s, step); err != nil {
+					t.Fatal(err)
+				}
+				w.Sim.Inject(sim.Fault{Kind: sim.LinkCut, Node: "node1", Command: w.Sim.Commands() + 1, For: time.Minute})
+				w.Sim.Inject(sim.Fault{Kind: sim.NodeDownAfter, Node: "node3", Match: "gs_ctl stop", For: time.Hour})
+				if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
+					t.Fatal(err)
+				}
+				if w.Sim.Struck(sim.LinkCut) == 0 {
+					t.Error("no link was cut: the test looks at nothing")
+				}
+				for range 3 {
+					w.Sim.Heal()
+					_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+					if s.Final() == "" {
+						_, err = s.Work(t.Context(), "rollback", nil)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, d := range base.Of(w.Sim).Truth().Damage {
+					t.Errorf("before %s: %s", step, d)
+				}
+				if s.Final() == "" {
+					t.Errorf("before %s: the rollback does not come to its end\n%s", step, rehearse.Transcript(s.Log.Records))
+				}
+			}
+		})
+	}
+}

@@ -475,14 +475,53 @@ func (r *room) steady(ctx context.Context, but *site) error {
 // has made nobody the primary, it goes no further.
 func (r *room) steadyBack(ctx context.Context, but *site) error {
 	err := r.steady(ctx, but)
-	if err == nil || ctx.Err() != nil || !r.Undoing || !but.HasCM {
+	if err == nil || ctx.Err() != nil || !r.Undoing {
 		return ctx.Err()
+	}
+	if !but.HasCM {
+		return r.restsAlone(ctx, but)
 	}
 	states, errs := r.states(ctx)
 	if errors.Join(errs...) != nil || slices.ContainsFunc(states, func(h *gaussdb.HA) bool { return h.Primary() }) {
 		return nil //nolint:nilerr // the way back is open
 	}
 	return err
+}
+
+// restsAlone leaves a server for the next rollback while one that answers is
+// stopped in order, and a primary serves: one at a time is down (M11). The own
+// way back of that one starts it again; it did not answer when its turn was.
+func (r *room) restsAlone(ctx context.Context, but *site) error {
+	if p, err := r.primary(ctx); err != nil || p == nil {
+		return err
+	}
+	for _, o := range r.Sites {
+		if o == but || r.Plan.Before[o.Name].Running == "" {
+			continue
+		}
+		rests, err := o.rests(ctx)
+		var gone *host.UnreachableError
+		if err != nil && !errors.As(err, &gone) {
+			return err
+		}
+		if rests {
+			return &driver.Owed{Node: but.Name, Err: &say.Problem{Place: but.Name,
+				Text: say.F("its server is not stopped for the way back while that of %s is stopped too", "%s 的服务也处于停止状态时，不会为回退停止该节点的服务", o.Name),
+				Next: say.F("shiplift rollback", "shiplift rollback")}}
+		}
+	}
+	return nil
+}
+
+// rests reports a server that was stopped in order: one that fell leaves its
+// postmaster.pid behind.
+func (s *site) rests(ctx context.Context) (bool, error) {
+	st, err := s.Status(ctx, s.Data)
+	if err != nil || st.Process == gaussdb.Running {
+		return false, err
+	}
+	fell, err := s.exists(ctx, below(s.Data, "postmaster.pid"))
+	return err == nil && !fell, err
 }
 
 // refreshAction tells gs_om the roles: it starts the cluster by what the
