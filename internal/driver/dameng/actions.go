@@ -248,7 +248,7 @@ func helperStop(tool, setting string) deed {
 			return standing(err, !up && was.Active || !was.Active)
 		},
 		do: func(ctx context.Context, k *task) error {
-			return k.n.stopUnit(ctx, tool, k.n.set[setting])
+			return k.n.stopHelper(ctx, tool, k.n.set[setting])
 		},
 		undo: func(ctx context.Context, k *task) error {
 			var was wasActive
@@ -288,8 +288,20 @@ func helperStart(tool, setting string) deed {
 			}
 			return k.n.staysUp(ctx, tool, k.n.set[setting])
 		},
-		undo: func(ctx context.Context, k *task) error { return k.n.stopUnit(ctx, tool, k.n.set[setting]) },
+		undo: func(ctx context.Context, k *task) error { return k.n.stopHelper(ctx, tool, k.n.set[setting]) },
 	}
+}
+
+// stopHelper stops a helper, and dmasmsvr before the dmcss that it lives on
+// (DM-095): a machine that was without power while its step failed may have
+// started it by itself since, and no step takes that back.
+func (n *node) stopHelper(ctx context.Context, tool, service string) error {
+	if asm := n.set["asm_service"]; tool == "dmcss" && asm != "" {
+		if err := n.stopUnit(ctx, "dmasmsvr", asm); err != nil {
+			return err
+		}
+	}
+	return n.stopUnit(ctx, tool, service)
 }
 
 func standing(err error, applied bool) (driver.Standing, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/journal"
+	lab "github.com/shiplift/shiplift/internal/lab/dameng"
 	"github.com/shiplift/shiplift/internal/lab/sim"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
@@ -220,5 +221,32 @@ func TestAStandbyThatComesBackLateIsNotMissed(t *testing.T) {
 			s.World.Truth = st.truth
 			rollBack(t, st, s, sc.opts.Release)
 		})
+	}
+}
+
+// The power of a node goes behind the start of dmasmsvr, and the next attempt
+// fails since dmcss is down: the step owes nothing. Then the machine starts both
+// again. The way back stops dmasmsvr before the dmcss that it lives on (DM-095,
+// docs/bugs.md B-163).
+func TestWhatCameUpByItselfIsStoppedBeforeWhatItLivesOn(t *testing.T) {
+	t.Parallel()
+	st, s := begin(t, scene{opts: lab.Options{Topology: "dsc", Release: "8.1.3.140"}, to: "8.1.3.162"}) // one format: no gate before commit
+	s.World.Truth = func() error { return nil }
+	st.lab.World.Inject(sim.Fault{Kind: sim.NodeDownAfter, Node: "db1", Match: "start DmASMSvrService", For: 60e9, Changes: true})
+	if out := work(t, s, "apply"); out.State == run.Upgraded {
+		t.Fatal("the loss of power was not met")
+	}
+	if err := st.lab.World.Sleep(t.Context(), 120e9); err != nil {
+		t.Fatal(err)
+	}
+	if out := work(t, s, "resume"); out.State == run.Upgraded {
+		t.Fatal("dmcss was not missing")
+	}
+	if err := st.lab.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	s.World.Truth = st.truth
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 	}
 }
