@@ -241,7 +241,9 @@ func (r *room) openPrimary(w *sim.World, s *site, sv *server, l *library) string
 				continue
 			}
 			if t := r.nodes(m)[0]; r.control(m) == nil && !sv.Invalid[t.Instance] {
-				r.hurt("DM-050", s.Name, "the primary ships upgrade redo to %s, which does not run", m)
+				if w.Machine(t.Name).Up() { // that a machine has just lost its power is nobody's doing
+					r.hurt("DM-050", s.Name, "the primary ships upgrade redo to %s, which does not run", m)
+				}
 				return "[-7100]:send redo to standby failed"
 			}
 		}
