@@ -26,7 +26,6 @@ var (
 // stillOpen are runs by case and seed that show a bug which is not mended yet
 // (docs/bugs.md, Open). They are played when a case is named.
 var stillOpen = map[string]string{
-	"mogdb-rolling-om/19120":    "O-007",
 	"opengauss-upgradecm/19064": "O-008",
 }
 

@@ -81,7 +81,8 @@ func doubtful(s, o *site) error {
 	return &say.Problem{
 		Place: s.Name,
 		Text:  say.F("it must not be made the primary: %s was the primary too when it ran last, and may hold later writes [M17]", "不能设为主库：%s 上次运行时也是主库，可能持有更新的写入［M17］", o.Name),
-		Next:  say.F("compare pg_controldata and the server logs of both; start the one with the later writes with gs_ctl start -D DATA -M primary, then: shiplift rollback", "比较两个节点的 pg_controldata 与数据库日志；用 gs_ctl start -D 数据目录 -M primary 启动写入较新的节点，然后执行：shiplift rollback"),
+		Next: say.F("compare the end of the server logs and pg_controldata (latest checkpoint) of %s (%s) and %s (%s); on the one with the later writes: gs_ctl start -D its data directory -M primary; then: shiplift rollback",
+			"比较 %s（%s）与 %s（%s）的数据库日志末尾及 pg_controldata（最新检查点）；在写入较新的节点上执行 gs_ctl start -D 其数据目录 -M primary；然后执行：shiplift rollback", s.Name, s.Data, o.Name, o.Data),
 	}
 }
 

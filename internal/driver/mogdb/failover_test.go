@@ -2,6 +2,7 @@ package mogdb_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
+	"github.com/shiplift/shiplift/internal/say"
 )
 
 // upTo applies a run until it would begin the step.
@@ -217,5 +219,38 @@ func TestTheRoleWaitsForANodeThatOwesItsWayBack(t *testing.T) {
 		if err := s.World.Truth(); err != nil || s.Final() != run.RolledBack {
 			t.Errorf("node1 away from command %d on: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
 		}
+	}
+}
+
+// TestAPersonTellsWhichPrimaryWasLast: two servers were the primary when they fell,
+// while MogHA is stopped for the run. The rollback starts neither, and says which
+// two files to compare and what to start; then it goes on (docs/bugs.md B-164).
+func TestAPersonTellsWhichPrimaryWasLast(t *testing.T) {
+	t.Parallel()
+	w := open(t, gauss.Options{Nodes: 3, Install: "om", MogHA: true, Load: true}, rollingR, untraced)
+	s := w.begin(t)
+	if _, err := upTo(t.Context(), s, "node2/switchover"); err != nil {
+		t.Fatal(err)
+	}
+	w.lab.Kill("node1")
+	w.gsCtl(t, "node2", "failover")
+	w.wait(t, 5*time.Second)
+	w.lab.Kill("node2")
+	out, err := s.Work(t.Context(), "rollback", nil)
+	if err != nil || out.State == run.RolledBack {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	var why *say.Problem
+	if !errors.As(out.Err, &why) || !strings.Contains(why.Next.EN, "node1 ("+w.lab.Options.Data()+")") || !strings.Contains(why.Next.EN, "node2 ("+w.lab.Options.Data()+")") {
+		t.Fatalf("a person cannot act on: %v; %s", out.Err, why.Next.EN)
+	}
+	if err := w.lab.Mend(); err != nil { // a person does what it says
+		t.Fatal(err)
+	}
+	if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
+	if tr := w.lab.Truth(); tr.Lost > 0 || len(tr.Damage) > 0 {
+		t.Errorf("%+v", tr)
 	}
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // Mend starts the servers that fell with their machines, as a person does where
-// no cluster manager or MogHA does it: in the mode that the server itself noted
+// no cluster manager or MogHA does it, or MogHA is stopped for the run: in the mode that the server itself noted
 // last, but as a standby where somebody else is the primary by now. Of several
 // that were the primary it is the one that fell last: it reigned after the
 // others. What was stopped in order stays stopped; a standby that left its
 // primary's history is copied anew.
 func (l *Lab) Mend() error {
-	if l.Options.CM || l.Options.MogHA {
+	if l.Options.CM {
 		return nil
 	}
 	type fallen struct {
@@ -26,8 +26,9 @@ func (l *Lab) Mend() error {
 	}
 	var down []fallen
 	l.World.With(func() {
-		for _, in := range stateOf(l.World).insts {
-			if m := l.World.Machine(in.node); in.srv == nil && !in.told && m.Connected() {
+		s := stateOf(l.World)
+		for _, in := range s.insts {
+			if m := l.World.Machine(in.node); in.srv == nil && !in.told && m.Connected() && !s.ha[in.node].active(m) {
 				opts, _ := m.Read(in.data + "/postmaster.opts")
 				mode := "standby"
 				for _, role := range []string{"primary", "cascade_standby"} {
@@ -54,6 +55,9 @@ func (l *Lab) Mend() error {
 		if _, err := l.World.Machine(f.node).Run(context.Background(), host.Sourced(l.Options.Profile(), host.Change(argv...))); err != nil {
 			return fmt.Errorf("a person starts %s: %w", f.node, err)
 		}
+	}
+	if l.Options.MogHA {
+		return nil
 	}
 	return l.copyAnew()
 }

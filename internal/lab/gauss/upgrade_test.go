@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -559,5 +560,44 @@ func TestUserTables(t *testing.T) {
 	}
 	if c := op.lab.World.Complaints(); len(c) > 0 {
 		t.Errorf("complaints: %v", c)
+	}
+}
+
+// TestMendStartsWhatNobodyElseDoes: two servers were the primary when they fell;
+// a person starts the later one as that, and the other one behind it. Where
+// MogHA works, it is left to MogHA (docs/bugs.md B-164).
+func TestMendStartsWhatNobodyElseDoes(t *testing.T) {
+	t.Parallel()
+	for _, works := range []bool{false, true} {
+		t.Run(fmt.Sprintf("MogHA works: %t", works), func(t *testing.T) {
+			t.Parallel()
+			op := newOperator(t, 8, Options{Flavor: MogDB, Nodes: 2, Install: "om", MogHA: true})
+			for _, node := range op.names() {
+				m := op.lab.World.Machine(node)
+				if err := m.StopService(m.Service("mogha")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := op.lab.Options.Data()
+			op.lab.World.Machine("node1").PowerOff()
+			op.run("node2", "gs_ctl", "failover", "-D", d)
+			op.lab.World.Machine("node2").PowerOff()
+			for _, node := range op.names() {
+				m := op.lab.World.Machine(node)
+				m.PowerOn()
+				if !works {
+					_ = m.StopService(m.Service("mogha"))
+				}
+			}
+			if err := op.lab.Mend(); err != nil {
+				t.Fatal(err)
+			}
+			if p := op.lab.Primary(); works && p != "" || !works && p != "node2" {
+				t.Errorf("the primary is %q", p)
+			}
+			if tr := op.lab.Truth(); tr.Lost != 0 || len(tr.Damage) > 0 {
+				t.Errorf("%+v", tr)
+			}
+		})
 	}
 }
