@@ -25,9 +25,7 @@ var (
 
 // stillOpen are runs by case and seed that show a bug which is not mended yet
 // (docs/bugs.md, Open). They are played when a case is named.
-var stillOpen = map[string]string{
-	"opengauss-upgradecm/19064": "O-008",
-}
+var stillOpen = map[string]string{}
 
 // TestSim plays every case with seeds seed0… and faults (make sim).
 func TestSim(t *testing.T) {

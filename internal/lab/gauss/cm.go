@@ -225,8 +225,9 @@ func (s *state) vote(w *sim.World) {
 
 // giveUp takes from the account what a primary acknowledged alone, as
 // most_available_sync lets it, before it fell and another one is elected: no
-// tool can bring that back. Not while a server is down that was told to stop:
-// that one may be what is missing.
+// tool can bring that back. What a standby has received too stays in it: of two
+// that hold it one is in every majority. Not while a server is down that was
+// told to stop: that one may be what is missing.
 func (s *state) giveUp(best *instance) {
 	if best.srv.conf["most_available_sync"] != "on" || slices.ContainsFunc(s.insts, func(in *instance) bool { return in.srv == nil && in.told }) {
 		return
@@ -236,7 +237,7 @@ func (s *state) giveUp(best *instance) {
 		if !ok {
 			at = b.from
 		}
-		s.truth.acked[b] = min(upTo, at)
+		s.truth.acked[b] = min(upTo, max(at, s.truth.shared[b]))
 	}
 }
 

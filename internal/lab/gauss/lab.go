@@ -116,7 +116,7 @@ func New(w *sim.World, o Options) (*Lab, error) {
 	l := &Lab{World: w, Options: o, Release: r}
 	register(w)
 	s := &state{opts: o, last: w.Time(), ha: map[string]*moghaNode{}}
-	s.truth = truth{acked: map[*wal]uint64{}, seen: map[string]bool{}}
+	s.truth = truth{acked: map[*wal]uint64{}, shared: map[*wal]uint64{}, seen: map[string]bool{}}
 	w.SetState(stateKey, s)
 	root := &wal{}
 	for i := range o.Nodes {

@@ -247,6 +247,9 @@ func (s *state) stream(now time.Time) {
 		}
 		if up := s.inst(in.srv.up); up != nil && up.srv != nil {
 			in.wal, in.lsn, in.cat, in.rows = up.wal, up.lsn, up.cat, up.rows
+			if in.static != 'C' && s.opts.CM {
+				s.truth.shared[in.wal] = max(s.truth.shared[in.wal], in.lsn)
+			}
 		}
 	}
 }
@@ -456,15 +459,16 @@ func (d Damage) String() string {
 
 type truth struct {
 	Truth
-	acked map[*wal]uint64
-	gap   time.Duration
-	seen  map[string]bool
+	acked  map[*wal]uint64
+	shared map[*wal]uint64 // what a standby has received too, where a cluster manager elects
+	gap    time.Duration
+	seen   map[string]bool
 }
 
 func (t *truth) clone() truth {
 	c := *t
 	c.Damage = slices.Clone(t.Damage)
-	c.acked = maps.Clone(t.acked)
+	c.acked, c.shared = maps.Clone(t.acked), maps.Clone(t.shared)
 	c.seen = maps.Clone(t.seen)
 	return c
 }
