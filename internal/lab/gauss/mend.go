@@ -14,7 +14,7 @@ import (
 // no cluster manager or MogHA does it, or MogHA is stopped for the run: in the mode that the server itself noted
 // last, but as a standby where somebody else is the primary by now. Of several
 // that were the primary it is the one that fell last: it reigned after the
-// others. What was stopped in order stays stopped; a standby that left its
+// others, and none where one that was told to stop did. What was stopped in order stays stopped; a standby that left its
 // primary's history is copied anew.
 func (l *Lab) Mend() error {
 	if l.Options.CM {
@@ -25,11 +25,16 @@ func (l *Lab) Mend() error {
 		at               time.Time
 	}
 	var down []fallen
+	var reigned time.Time // when one that was told to stop was the primary last
 	l.World.With(func() {
 		s := stateOf(l.World)
 		for _, in := range s.insts {
-			if m := l.World.Machine(in.node); in.srv == nil && !in.told && m.Connected() && !s.ha[in.node].active(m) {
-				opts, _ := m.Read(in.data + "/postmaster.opts")
+			m := l.World.Machine(in.node)
+			opts, _ := m.Read(in.data + "/postmaster.opts")
+			if in.srv == nil && in.told && strings.Contains(opts, `"-M" "primary"`) && in.stopped.After(reigned) {
+				reigned = in.stopped
+			}
+			if in.srv == nil && !in.told && m.Connected() && !s.ha[in.node].active(m) {
 				mode := "standby"
 				for _, role := range []string{"primary", "cascade_standby"} {
 					if strings.Contains(opts, `"-M" "`+role+`"`) {
@@ -45,7 +50,7 @@ func (l *Lab) Mend() error {
 	})
 	slices.SortStableFunc(down, func(a, b fallen) int { return b.at.Compare(a.at) })
 	for _, f := range down {
-		if f.mode == "primary" && l.Primary() != "" {
+		if f.mode == "primary" && (l.Primary() != "" || reigned.After(f.at)) {
 			f.mode = "standby"
 		}
 		argv := []string{"gs_ctl", "start", "-D", f.data}

@@ -601,3 +601,25 @@ func TestMendStartsWhatNobodyElseDoes(t *testing.T) {
 		})
 	}
 }
+
+// TestMendStartsNoFormerPrimary: a server was the primary after the one that fell,
+// and was told to stop; the one that fell lacks what it wrote (docs/bugs.md B-165).
+func TestMendStartsNoFormerPrimary(t *testing.T) {
+	t.Parallel()
+	op := newOperator(t, 8, Options{Flavor: MogDB, Nodes: 2, Install: "manual", Load: true})
+	d := op.lab.Options.Data()
+	op.lab.Kill("node1")
+	op.run("node2", "gs_ctl", "failover", "-D", d)
+	op.sleep(5 * time.Second)
+	op.run("node2", "gs_ctl", "stop", "-D", d)
+	if err := op.lab.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	if p := op.lab.Primary(); p != "" {
+		t.Errorf("%s is the primary", p)
+	}
+	op.run("node2", "gs_ctl", "start", "-D", d, "-M", "primary")
+	if tr := op.lab.Truth(); tr.Lost != 0 {
+		t.Errorf("%+v", tr)
+	}
+}
