@@ -3,7 +3,6 @@ package proof_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -22,10 +21,6 @@ var (
 	fault = flag.String("trouble", "", "let only this kind of trouble strike (rehearse.Troubles)")
 	only  = flag.String("case", "", "play only the cases whose name contains this")
 )
-
-// stillOpen are runs by case and seed that show a bug which is not mended yet
-// (docs/bugs.md, Open). They are played when a case is named.
-var stillOpen = map[string]string{}
 
 // TestSim plays every case with seeds seed0… and faults (make sim).
 func TestSim(t *testing.T) {
@@ -62,10 +57,6 @@ func playAll(t *testing.T, c rehearse.Case) map[string]int {
 				i := next.Add(1) - 1
 				if i >= uint64(*seeds) {
 					return
-				}
-				if why, open := stillOpen[fmt.Sprintf("%s/%d", c.Name, *seed0+i)]; open && *only == "" {
-					t.Logf("seed %d is left out: %s", *seed0+i, why)
-					continue
 				}
 				p, err := rehearse.Play(context.Background(), c, *seed0+i)
 				if err != nil && *keep {
