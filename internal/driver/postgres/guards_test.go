@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -587,6 +588,45 @@ func TestAThirdNodeThatMayBeThePrimary(t *testing.T) {
 	if err := l.Damage(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestAPromotionUnderWayIsAwaited: the tool died while the candidate was being
+// promoted; who goes on does not switch again, but waits for the end of it.
+func TestAPromotionUnderWayIsAwaited(t *testing.T) {
+	t.Parallel()
+	l, _, ways := planned(t, "db3/repoint", "db4/repoint", "cluster/switchover")
+	for _, way := range ways[:2] {
+		if err := (repointAction{}).Do(t.Context(), way); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dying := ways[2]
+	dying.Clock = diesInPromotion{l.World}
+	if err := (switchoverAction{}).Do(t.Context(), dying); !errors.Is(err, errDied) {
+		t.Fatalf("got %v", err)
+	}
+	p, err := pairOf(ways[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := p.look(t.Context()); err != nil || !st.promoting {
+		t.Fatalf("no promotion is under way: %+v %v", st, err)
+	}
+	if st, err := p.settled(t.Context()); err != nil || st.promoting || !st.toPrimary {
+		t.Errorf("got %+v %v, want the candidate as the primary", st, err)
+	}
+}
+
+var errDied = errors.New("the tool died")
+
+// diesInPromotion ends the tool when it looks for the end of a promotion again.
+type diesInPromotion struct{ *sim.World }
+
+func (c diesInPromotion) Sleep(ctx context.Context, d time.Duration) error {
+	if d == 2*time.Millisecond {
+		return errDied
+	}
+	return c.World.Sleep(ctx, d)
 }
 
 // away is a machine that does not answer.
