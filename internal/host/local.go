@@ -9,9 +9,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/host/pipe"
 	"github.com/shiplift/shiplift/internal/say"
 )
 
@@ -54,9 +56,13 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	ctx, stop := bounded(ctx, c.Timeout)
 	defer stop(nil)
 
+	out, err := newLocalOutput()
+	if err != nil {
+		return Result{}, &UnreachableError{Node: l.Node, Addr: "local", Err: err}
+	}
+	defer out.close()
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = out.stdout.W, out.stderr.W
 	cmd.Dir, cmd.Env = l.Dir, l.Env
 	if cmd.Dir == "" {
 		cmd.Dir, _ = os.UserHomeDir() // without a home the tool's own directory will do
@@ -72,12 +78,14 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 		return Result{}, l.notStarted(c.Argv, err)
 	}
 	go feed()
+	out.started()
 	err = cmd.Wait()
+	lost := out.await(l.Grace)
 	select { // whoever gave the input may not want it read after Run
 	case <-fed:
 	case <-time.After(l.Grace):
 	}
-	res := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
+	res := Result{Stdout: out.said[0].Bytes(), Stderr: out.said[1].Bytes()}
 	if ctx.Err() != nil && !cmd.ProcessState.Success() {
 		// The leader is gone; members of its group that ignored SIGTERM are not.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
@@ -89,7 +97,53 @@ func (l *Local) Run(ctx context.Context, c Cmd) (Result, error) {
 	if err != nil && ctx.Err() != nil { // status 0, but it was fed only a part of its input
 		return res, &EndedError{Node: l.Node, Argv: c.Argv, Gone: true, Err: context.Cause(ctx)}
 	}
+	if lost != nil { // nobody may take half an answer for the whole
+		return res, &LostError{Node: l.Node, Argv: c.Argv, Err: lost}
+	}
 	return res, nil
+}
+
+// localOutput gathers what a command says. Its pipes are not those of os/exec,
+// which on a busy machine drops output that the command wrote before its end.
+type localOutput struct {
+	stdout, stderr *pipe.Pipe
+	said           [2]bytes.Buffer
+	failed         [2]error
+	copied         sync.WaitGroup
+}
+
+func newLocalOutput() (*localOutput, error) {
+	stdout, err := pipe.New()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := pipe.New()
+	if err != nil {
+		stdout.Close()
+		return nil, err
+	}
+	return &localOutput{stdout: stdout, stderr: stderr}, nil
+}
+
+// started copies from now on; the command has its ends.
+func (o *localOutput) started() {
+	for i, p := range []*pipe.Pipe{o.stdout, o.stderr} {
+		_ = p.W.Close()
+		o.copied.Go(func() { o.failed[i] = p.CopyTo(&o.said[i]) })
+	}
+}
+
+// await returns when all is there that the command wrote.
+func (o *localOutput) await(grace time.Duration) error {
+	o.stdout.Ended(grace)
+	o.stderr.Ended(grace)
+	o.copied.Wait()
+	return errors.Join(o.failed[:]...)
+}
+
+func (o *localOutput) close() {
+	o.stdout.Close()
+	o.stderr.Close()
 }
 
 // feedLocal prepares the input of cmd. os/exec would feed it too, but then wait

@@ -279,18 +279,21 @@ func (o *output) next() <-chan struct{} {
 }
 
 // await waits until both streams ended, or until nothing came for grace: a
-// server that was started in the background may hold them open for good.
+// server that was started in the background may hold them open for good. The
+// grace passes in turns, so that a machine that stood still for a while takes
+// what has come meanwhile before the grace is over.
 func (o *output) await(whole <-chan struct{}, grace time.Duration) {
-	for {
-		quiet := time.NewTimer(grace)
+	const turns = 10
+	for quiet := 0; quiet < turns; quiet++ {
+		turn := time.NewTimer(grace / turns)
 		select {
 		case <-whole:
-			quiet.Stop()
+			turn.Stop()
 			return
-		case <-quiet.C:
-			return
+		case <-turn.C:
 		case <-o.next():
-			quiet.Stop()
+			turn.Stop()
+			quiet = -1
 		}
 	}
 }

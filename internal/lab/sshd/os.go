@@ -2,15 +2,16 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/shiplift/shiplift/internal/host/pipe"
 )
 
 // OSMachine is this operating system as one machine: commands run with `sh -c`
@@ -52,10 +53,7 @@ func (m *OSMachine) Exec(ctx context.Context, req ExecRequest) int {
 		fmt.Fprintln(req.Stderr, "lab:", err)
 		return 126
 	}
-	pipes.started()
-	go pipes.feed(req.Stdin)
-	out, errs := pipes.out.copyTo(req.Stdout), pipes.err.copyTo(req.Stderr)
-
+	pipes.started(req)
 	ended := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
@@ -65,10 +63,7 @@ func (m *OSMachine) Exec(ctx context.Context, req ExecRequest) int {
 	_ = cmd.Wait()
 	close(ended)
 	<-watched
-	pipes.out.ended()
-	pipes.err.ended()
-	<-out
-	<-errs
+	pipes.ended()
 	pipes.close()
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
@@ -111,91 +106,58 @@ func (m *OSMachine) watch(ctx context.Context, pid int, req ExecRequest, ended <
 	}
 }
 
-// pipes are the streams between a command and its channel. They are pipes of
-// ours and not of os/exec, which would give output that a slow link has not
-// yet taken the same short time as output that never ends.
+// pipes are the streams between a command and its channel.
 type pipes struct {
-	in       *os.File // our end
-	out, err *stream
-	theirs   []*os.File
+	in, theirs *os.File // our end and the command's
+	out, err   *pipe.Pipe
+	copied     sync.WaitGroup
 }
 
 func attach(cmd *exec.Cmd) (*pipes, error) {
-	p := &pipes{out: &stream{}, err: &stream{}}
-	r, w, err := os.Pipe()
-	if err != nil {
+	p := &pipes{}
+	var err error
+	if p.theirs, p.in, err = os.Pipe(); err != nil {
 		return p, err
 	}
-	p.in, cmd.Stdin, p.theirs = w, r, append(p.theirs, r)
-	for _, s := range []*stream{p.out, p.err} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return p, err
-		}
-		s.r, s.w = r, w
-		p.theirs = append(p.theirs, w)
+	if p.out, err = pipe.New(); err != nil {
+		return p, err
 	}
-	cmd.Stdout, cmd.Stderr = p.out.w, p.err.w
+	if p.err, err = pipe.New(); err != nil {
+		return p, err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.theirs, p.out.W, p.err.W
 	return p, nil
 }
 
-// started closes the ends that now belong to the command.
-func (p *pipes) started() {
-	for _, f := range p.theirs {
-		_ = f.Close()
-	}
+// started feeds the command, which has its ends now, and copies what it says.
+func (p *pipes) started(req ExecRequest) {
+	_ = p.theirs.Close()
+	_ = p.out.W.Close()
+	_ = p.err.W.Close()
+	go func() {
+		_, _ = io.Copy(p.in, req.Stdin)
+		_ = p.in.Close()
+	}()
+	p.copied.Go(func() { _ = p.out.CopyTo(req.Stdout) }) // a client that is gone misses nothing
+	p.copied.Go(func() { _ = p.err.CopyTo(req.Stderr) })
+}
+
+// ended returns when all has been sent that the command said.
+func (p *pipes) ended() {
+	p.out.Ended(backgroundGrace)
+	p.err.Ended(backgroundGrace)
+	p.copied.Wait()
 }
 
 func (p *pipes) close() {
-	p.started() // again, when it was never started
-	for _, f := range []*os.File{p.in, p.out.r, p.err.r} {
+	for _, f := range []*os.File{p.in, p.theirs} {
 		if f != nil {
 			_ = f.Close()
 		}
 	}
-}
-
-func (p *pipes) feed(from io.Reader) {
-	_, _ = io.Copy(p.in, from)
-	_ = p.in.Close()
-}
-
-// stream is one output of a command.
-type stream struct {
-	r, w *os.File
-	over atomic.Bool // the command has ended
-}
-
-func (s *stream) ended() {
-	s.over.Store(true)
-	_ = s.r.SetReadDeadline(time.Now().Add(backgroundGrace))
-}
-
-// copyTo copies until the end, or after the command has ended until nothing
-// comes any more.
-func (s *stream) copyTo(w io.Writer) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 32<<10)
-		for {
-			if s.over.Load() {
-				_ = s.r.SetReadDeadline(time.Now().Add(backgroundGrace))
-			}
-			n, err := s.r.Read(buf)
-			if n > 0 {
-				if _, werr := w.Write(buf[:n]); werr != nil {
-					_, _ = io.Copy(io.Discard, s.r) // the command must not block on a link that is gone
-					return
-				}
-			}
-			if errors.Is(err, os.ErrDeadlineExceeded) && !s.over.Load() {
-				continue
-			}
-			if err != nil {
-				return
-			}
+	for _, o := range []*pipe.Pipe{p.out, p.err} {
+		if o != nil {
+			o.Close()
 		}
-	}()
-	return done
+	}
 }

@@ -19,10 +19,10 @@ import (
 
 func exec(t *testing.T, m sshd.OSMachine, command string) (int, string) {
 	t.Helper()
-	var out bytes.Buffer
+	var out, errs bytes.Buffer
 	code := m.Exec(t.Context(), sshd.ExecRequest{User: "dba", Command: command,
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out})
-	return code, out.String()
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs})
+	return code, out.String() + errs.String()
 }
 
 func TestCommandsRunAtHomeInAnEnvironmentOfTheirOwn(t *testing.T) {
