@@ -623,3 +623,70 @@ func TestMendStartsNoFormerPrimary(t *testing.T) {
 		t.Errorf("%+v", tr)
 	}
 }
+
+// TestMendLeavesALaterPrimaryToMogHA: the one that was the primary last fell on a
+// machine where MogHA works; the one before it fell where MogHA is stopped for
+// the run, and lacks what the later one wrote (docs/bugs.md B-180).
+func TestMendLeavesALaterPrimaryToMogHA(t *testing.T) {
+	t.Parallel()
+	op := newOperator(t, 8, Options{Flavor: MogDB, Nodes: 2, Install: "om", MogHA: true, Load: true})
+	first := op.lab.World.Machine("node1")
+	if err := first.StopService(first.Service("mogha")); err != nil {
+		t.Fatal(err)
+	}
+	if err := op.lab.World.Strike("failover", "node1"); err != nil {
+		t.Fatal(err)
+	}
+	op.sleep(time.Second)
+	op.lab.Kill("node2")
+	if err := op.lab.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	op.sleep(time.Minute)
+	if p := op.lab.Primary(); p != "node2" {
+		t.Errorf("the primary is %q", p)
+	}
+	if tr := op.lab.Truth(); tr.Lost != 0 || len(tr.Damage) > 0 {
+		t.Errorf("%+v", tr)
+	}
+}
+
+// TestMendCopiesAStandbyAnew: a standby that has log which its primary lacks is
+// built from it, while MogHA is stopped (M22).
+func TestMendCopiesAStandbyAnew(t *testing.T) {
+	t.Parallel()
+	for _, works := range []bool{false, true} {
+		t.Run(fmt.Sprintf("MogHA works: %t", works), func(t *testing.T) {
+			t.Parallel()
+			op := newOperator(t, 8, Options{Flavor: MogDB, Nodes: 2, Install: "om", MogHA: true, Load: true})
+			for _, node := range op.names() {
+				m := op.lab.World.Machine(node)
+				if err := m.StopService(m.Service("mogha")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := op.lab.World.Strike("failover", "node1"); err != nil {
+				t.Fatal(err)
+			}
+			op.lab.World.With(func() { stateOf(op.lab.World).insts[0].lsn += 136 }) // written, and seen by nobody
+			op.run("node1", "gs_ctl", "start", "-D", op.lab.Options.Data(), "-M", "standby")
+			op.sleep(10 * time.Second)
+			m := op.lab.World.Machine("node1")
+			if works {
+				if err := m.StartService(m.Service("mogha")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := op.lab.Mend(); err != nil {
+				t.Fatal(err)
+			}
+			op.sleep(10 * time.Second)
+			if op.lab.Healthy() == works {
+				t.Errorf("%+v", op.lab.Nodes())
+			}
+			if tr := op.lab.Truth(); tr.Lost != 0 || len(tr.Damage) > 0 {
+				t.Errorf("%+v", tr)
+			}
+		})
+	}
+}
