@@ -280,7 +280,7 @@ func TestADeadPeerIsNoticed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, sshd.OSMachine{})
 	h := l.host(t, func(c *host.SSHConfig) {
-		c.KeepAlive, c.KeepAliveTimeout, c.DialTimeout = 20*time.Millisecond, 500*time.Millisecond, 300*time.Millisecond
+		c.KeepAlive, c.KeepAliveTimeout, c.DialTimeout = 20*time.Millisecond, 3*time.Second, 3*time.Second
 	})
 	if _, err := h.Run(t.Context(), host.Read("true")); err != nil {
 		t.Fatal(err)
