@@ -376,7 +376,7 @@ func TestANodeThatWasAwayWhileTheOthersWentBack(t *testing.T) {
 // nodes for long (B-151).
 func TestOneStandbyRestsAtATime(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"small rolling", "big rolling"} {
+	for _, name := range []string{"small rolling", "big rolling", "big rolling with CM"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			open, base := cases[name].open(t)

@@ -471,15 +471,16 @@ func (r *room) steady(ctx context.Context, but *site) error {
 }
 
 // steadyBack is steady on the way back, which goes on past nodes that after that
-// time do not answer or do not follow (I5). Only where all answer, and the cluster manager
-// has made nobody the primary, it goes no further.
+// time do not answer or do not follow (I5), but for one that rests and answers.
+// Where all answer, and the cluster manager has made nobody the primary, it goes
+// no further either.
 func (r *room) steadyBack(ctx context.Context, but *site) error {
 	err := r.steady(ctx, but)
 	if err == nil || ctx.Err() != nil || !r.Undoing {
 		return ctx.Err()
 	}
-	if !but.HasCM {
-		return r.restsAlone(ctx, but)
+	if owed := r.restsAlone(ctx, but); owed != nil || !but.HasCM {
+		return owed
 	}
 	states, errs := r.states(ctx)
 	if errors.Join(errs...) != nil || slices.ContainsFunc(states, func(h *gaussdb.HA) bool { return h.Primary() }) {

@@ -51,3 +51,41 @@ func TestWhatAnElectionMayLose(t *testing.T) {
 		})
 	}
 }
+
+// TestMendStartsTheOneThatReignedLast: the new primary of a failover falls in
+// the same moment, and has written since. The clocks of the machines cannot tell
+// which one was the primary last; the servers' logs can (docs/bugs.md B-170).
+func TestMendStartsTheOneThatReignedLast(t *testing.T) {
+	t.Parallel()
+	op := newOperator(t, 3, Options{})
+	w := op.lab.World
+	w.With(func() {
+		s := stateOf(w)
+		s.settle(w)
+		hooks["failover"](w, nil, nil)
+		p := s.primaryOf()
+		if p != s.insts[1] {
+			t.Fatalf("%s is the primary", p.name)
+		}
+		s.write(w, p, 136)
+		for _, m := range w.Machines() {
+			m.PowerOff()
+		}
+		for _, m := range w.Machines() {
+			m.PowerOn()
+		}
+	})
+	if err := op.lab.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	op.sleep(time.Minute)
+	if p := op.lab.Primary(); p != "node2" {
+		t.Errorf("the primary is %q", p)
+	}
+	if tr := op.lab.Truth(); tr.Lost != 0 || len(tr.Damage) > 0 {
+		t.Errorf("%+v", tr)
+	}
+	if !op.lab.Healthy() {
+		t.Errorf("%+v", op.lab.Nodes())
+	}
+}
