@@ -1,7 +1,6 @@
 package opengauss_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -15,15 +14,29 @@ import (
 	"github.com/shiplift/shiplift/internal/run"
 )
 
+// begun is a run in a fresh world that was applied until it would begin the step.
+func begun(t *testing.T, open func(testing.TB) rehearse.World, step string) *rehearse.Story {
+	t.Helper()
+	s, err := rehearse.Begin(t.Context(), open(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	upTo(t, s, step)
+	return s
+}
+
 // upTo applies a run until it would begin the step.
-func upTo(ctx context.Context, s *rehearse.Story, step string) (run.Outcome, error) {
+func upTo(t *testing.T, s *rehearse.Story, step string) {
+	t.Helper()
 	trail, err := run.Fold(s.Plan, s.Log.Records)
 	if err != nil {
-		return run.Outcome{}, err
+		t.Fatal(err)
 	}
 	r := &run.Runner{Driver: s.World.Driver, Env: s.World.Env, Log: s.Log, Trail: trail,
 		Options: run.Options{Verb: "apply", Accept: s.World.Accept, Parallel: 1, Until: step}}
-	return r.Work(ctx, journal.Who{User: "dba", Host: "control"}, 1)
+	if out, err := r.Work(t.Context(), journal.Who{User: "dba", Host: "control"}, 1); err != nil || out.Step != step && out.Gate != step {
+		t.Fatalf("until %s: %+v, %v", step, out, err)
+	}
 }
 
 // TestFailoverThenBack lets somebody else move the primary before each step,
@@ -60,14 +73,8 @@ func TestFailoverThenBack(t *testing.T) {
 
 func failoverThenBack(t *testing.T, open func(testing.TB) rehearse.World, base *gauss.Lab, step string, fallen bool) {
 	t.Helper()
-	w := open(t)
-	s, err := rehearse.Begin(t.Context(), w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := upTo(t.Context(), s, step); err != nil || out.Step != step && out.Gate != step {
-		t.Fatalf("until %s: %+v, %v", step, out, err)
-	}
+	s := begun(t, open, step)
+	w := s.World
 	_ = w.Env.Clock.Sleep(t.Context(), 5*time.Second)
 	w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + 1})
 	if fallen { // the new primary falls too
@@ -75,6 +82,7 @@ func failoverThenBack(t *testing.T, open func(testing.TB) rehearse.World, base *
 	}
 	var out run.Outcome
 	for range 3 {
+		var err error
 		if out, err = s.Work(t.Context(), "rollback", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -113,14 +121,8 @@ func TestFailoverInTheMomentOfAStop(t *testing.T) {
 	t.Parallel()
 	open, base := cases["small rolling"].open(t)
 	for k := 1; k <= 12; k++ {
-		w := open(t)
-		s, err := rehearse.Begin(t.Context(), w)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
-			t.Fatal(err)
-		}
+		s := begun(t, open, "node2/stop")
+		w := s.World
 		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
 		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
 			t.Fatal(err)
@@ -144,14 +146,8 @@ func TestANewPrimaryThatFallsIsNoStoppedStandby(t *testing.T) {
 	fell := 0
 	for k := 3; k <= 12; k++ {
 		for _, later := range []int{5, 20, 70} {
-			w := open(t)
-			s, err := rehearse.Begin(t.Context(), w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
-				t.Fatal(err)
-			}
+			s := begun(t, open, "node2/stop")
+			w := s.World
 			w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
 			w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node2", Command: w.Sim.Commands() + k + later, For: 96 * time.Second})
 			for _, verb := range []string{"apply", "resume", "resume"} {
@@ -226,14 +222,8 @@ func TestFailoverToTheNodeThatComesBack(t *testing.T) {
 			open, base := o.open(t)
 			became := 0
 			for k := 1; k <= 40; k++ {
-				w := open(t)
-				s, err := rehearse.Begin(t.Context(), w)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := upTo(t.Context(), s, "node2/carry"); err != nil {
-					t.Fatal(err)
-				}
+				s := begun(t, open, "node2/carry")
+				w := s.World
 				began := w.Env.Clock.Now()
 				w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
 				if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
@@ -305,14 +295,8 @@ func TestNobodyIsStoppedWhileTheOthersDoNotFollow(t *testing.T) {
 	open, base := cases["small with CM"].open(t)
 	elected := 0
 	for k := 1; k <= 16; k++ {
-		w := open(t)
-		s, err := rehearse.Begin(t.Context(), w)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := upTo(t.Context(), s, "node3/start"); err != nil {
-			t.Fatal(err)
-		}
+		s := begun(t, open, "node3/start")
+		w := s.World
 		_ = w.Env.Clock.Sleep(t.Context(), 20*time.Second) // node3 lacks what is written meanwhile
 		w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "kill primary", Command: w.Sim.Commands() + k})
 		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
@@ -347,14 +331,8 @@ func TestANodeThatWasAwayWhileTheOthersWentBack(t *testing.T) {
 			for _, step := range []string{"node2/flip", "node2/start"} {
 				for k := 1; k <= 9; k += 4 {
 					for _, away := range []time.Duration{13 * time.Second, time.Minute} {
-						w := open(t)
-						s, err := rehearse.Begin(t.Context(), w)
-						if err != nil {
-							t.Fatal(err)
-						}
-						if _, err := upTo(t.Context(), s, step); err != nil {
-							t.Fatal(err)
-						}
+						s := begun(t, open, step)
+						w := s.World
 						w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node2", Command: w.Sim.Commands() + k, For: away})
 						if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
 							t.Fatalf("before %s, at command %d, for %s: %v\n%s", step, k, away, err, rehearse.Transcript(s.Log.Records))
@@ -381,31 +359,22 @@ func TestOneStandbyRestsAtATime(t *testing.T) {
 			t.Parallel()
 			open, base := cases[name].open(t)
 			for _, step := range []string{"node1/carry", "node1/flip", "node1/start"} {
-				w := open(t)
-				s, err := rehearse.Begin(t.Context(), w)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := upTo(t.Context(), s, step); err != nil {
-					t.Fatal(err)
-				}
+				s := begun(t, open, step)
+				w := s.World
 				w.Sim.Inject(sim.Fault{Kind: sim.LinkCut, Node: "node1", Command: w.Sim.Commands() + 1, For: time.Minute})
 				w.Sim.Inject(sim.Fault{Kind: sim.NodeDownAfter, Node: "node3", Match: "gs_ctl stop", For: time.Hour})
-				if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
-					t.Fatal(err)
+				for range 4 {
+					if s.Final() != "" {
+						break
+					}
+					if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
+						t.Fatal(err)
+					}
+					w.Sim.Heal()
+					_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
 				}
 				if w.Sim.Struck(sim.LinkCut) == 0 {
 					t.Error("no link was cut: the test looks at nothing")
-				}
-				for range 3 {
-					w.Sim.Heal()
-					_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
-					if s.Final() == "" {
-						_, err = s.Work(t.Context(), "rollback", nil)
-					}
-					if err != nil {
-						t.Fatal(err)
-					}
 				}
 				for _, d := range base.Of(w.Sim).Truth().Damage {
 					t.Errorf("before %s: %s", step, d)
