@@ -30,6 +30,26 @@ func (s *site) ruled(ctx context.Context) (bool, error) {
 	return o.Value("-M") == rolePrimary, err
 }
 
+// mayFollow refuses to start a server as a standby that was the primary when it
+// ran last, while nobody that answers is the primary: it may hold what nobody else
+// has, and the start wipes its note, by which alone that is known (M17).
+func (s *site) mayFollow(ctx context.Context, t driver.Target, role string) error {
+	if !standsBy(role) {
+		return nil
+	}
+	if ruled, err := s.ruled(ctx); err != nil || !ruled {
+		return err
+	}
+	if now, err := reigning(ctx, t); err != nil || now != "" {
+		return err
+	}
+	return &say.Problem{
+		Place: s.Name,
+		Text:  say.F("it was the primary when it ran last, and nobody that answers is it now: it is not started as a standby [M17]", "该节点上次运行时是主库，目前没有应答的节点是主库：不会将其以备库启动［M17］"),
+		Next:  say.F("bring the nodes that do not answer back, then: shiplift rollback", "恢复没有应答的节点，然后执行：shiplift rollback"),
+	}
+}
+
 // usurped reports a server that does not run, was the primary when it ran last
 // and is not that of the plan, while nobody else is the primary now.
 func (s *site) usurped(ctx context.Context, t driver.Target) (bool, error) {
@@ -59,14 +79,28 @@ func (s *site) usurped(ctx context.Context, t driver.Target) (bool, error) {
 	return true, nil
 }
 
-// reignsOn starts a standby that was stopped as the primary again: somebody's
-// failover may come between the last look and the stop. What it acknowledged in
-// that moment is nowhere else.
-func (s *site) reignsOn(ctx context.Context, t driver.Target) error {
+// halt stops a server. Somebody's failover may come between the last look
+// and the stop: one that was the primary when it was stopped is started as that
+// again, what it acknowledged in that moment is nowhere else. Of one that was down
+// already nobody knows when it was the primary: another one may have been it later.
+func (s *site) halt(ctx context.Context, t driver.Target) error {
+	ran, err := s.server(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.bringDown(ctx, report(t)); err != nil {
+		return err
+	}
 	if usurped, err := s.usurped(ctx, t); err != nil || !usurped {
 		return err
 	}
-	report(t)(say.F("%s became the primary in the moment in which it was stopped: it goes on as the primary", "%s 在停止的瞬间成为主库：继续以主库运行", s.Name))
+	if ran == 0 {
+		err = s.proveAlone(ctx, t)
+	}
+	if err != nil {
+		return err
+	}
+	report(t)(say.F("%s was the primary when it was stopped: it goes on as the primary", "%s 停止时是主库：继续以主库运行", s.Name))
 	if err := s.startAs(ctx, t, rolePrimary); err != nil {
 		return err
 	}

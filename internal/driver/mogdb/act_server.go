@@ -93,10 +93,7 @@ func (stopAction) Do(ctx context.Context, t driver.Target) error {
 			Next:  say.F("find out who started it and stop it on every node, then: shiplift resume", "查明由谁启动并在所有节点上停止它，然后执行：shiplift resume"),
 		}
 	}
-	if err := s.bringDown(ctx, report(t)); err != nil {
-		return err
-	}
-	return s.reignsOn(ctx, t)
+	return s.halt(ctx, t)
 }
 
 // bringDown stops the server; its word is not believed, the process must be gone.
@@ -194,10 +191,7 @@ func (s *site) rest(ctx context.Context, t driver.Target) error {
 	if err := s.abdicate(ctx, t); err != nil {
 		return err
 	}
-	if err := s.bringDown(ctx, report(t)); err != nil {
-		return err
-	}
-	return s.reignsOn(ctx, t)
+	return s.halt(ctx, t)
 }
 
 // startAs lets gs_ctl start the server in a role, on what is installed there if
@@ -208,6 +202,9 @@ func (s *site) startAs(ctx context.Context, t driver.Target, role string) error 
 		return err
 	} else if !whole {
 		return &driver.Owed{Node: s.Name, Err: halfSwapped(s.Name)}
+	}
+	if err := s.mayFollow(ctx, t, role); err != nil {
+		return err
 	}
 	c := host.Change("gs_ctl", "start", "-D", s.Data, "-M", role, "-t", seconds(s.StartWait))
 	c.Timeout = s.StartWait + time.Minute
@@ -224,9 +221,12 @@ func (s *site) bringUp(ctx context.Context, t driver.Target, role, release strin
 	}
 	if pid == 0 {
 		if role == rolePrimary {
-			if err := s.proveAlone(ctx, t); err != nil {
-				return err
-			}
+			err = s.proveAlone(ctx, t)
+		} else {
+			err = s.mayFollow(ctx, t, role)
+		}
+		if err != nil {
+			return err
 		}
 		argv := []string{"gs_ctl", "start", "-D", s.Data}
 		if role != "" { // -M is not for a single server (spec/mogdb.md section 4)

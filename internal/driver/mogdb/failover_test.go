@@ -254,3 +254,96 @@ func TestAPersonTellsWhichPrimaryWasLast(t *testing.T) {
 		t.Errorf("%+v", tr)
 	}
 }
+
+// TestANewPrimaryThatFallsIsNotStartedAsAStandby moves the primary at each command
+// of a standby's start, to the very node, whose power goes soon after: it holds
+// what nobody else has, and is not started as a standby while nobody is the
+// primary, which would wipe its mark (docs/bugs.md B-181).
+func TestANewPrimaryThatFallsIsNotStartedAsAStandby(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		lab gauss.Options
+		r   plan.Request
+	}{
+		"standby first": {gauss.Options{Nodes: 3, Install: "manual", Load: true}, rollingR},
+		"two nodes":     {gauss.Options{Nodes: 2, Install: "om", Load: true}, rollingR},
+		"in place":      {gauss.Options{Nodes: 3, Install: "om", Load: true}, inplaceR},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			refused := 0
+			for k := 5; k <= 9; k++ {
+				for _, later := range []int{3, 12} {
+					w := open(t, tc.lab, tc.r, untraced)
+					s := w.begin(t)
+					if _, err := upTo(t.Context(), s, "node2/start"); err != nil {
+						t.Fatal(err)
+					}
+					w.Sim.Inject(sim.Fault{Kind: sim.Hook, Do: "failover", Command: w.Sim.Commands() + k})
+					w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node2", Command: w.Sim.Commands() + k + later, For: 96 * time.Second})
+					for _, verb := range []string{"apply", "resume", "resume", "rollback", "rollback", "rollback"} {
+						if _, err := s.Work(t.Context(), verb, nil); err != nil {
+							t.Fatal(err)
+						}
+						if s.Final() != "" {
+							break
+						}
+						if w.wait(t, time.Minute); verb == "rollback" {
+							w.Sim.Heal()
+							if err := w.lab.Mend(); err != nil { // of two that were the primary a person starts the later one
+								t.Fatal(err)
+							}
+						}
+					}
+					if strings.Contains(rehearse.Transcript(s.Log.Records), "it is not started as a standby") {
+						refused++
+					}
+					if err := s.World.Truth(); err != nil || s.Final() != run.RolledBack {
+						t.Errorf("failover at command %d, power lost %d later: %v\n%s", k, later, err, rehearse.Transcript(s.Log.Records))
+						return
+					}
+				}
+			}
+			if refused == 0 {
+				t.Error("the node never fell as the primary: the test looks at nothing")
+			}
+		})
+	}
+}
+
+// TestOfTwoThatFellTheToolStartsNeither: the primary moved twice, and both that
+// were it fell. The first one is taken back; it is not started as the primary for
+// that, the other one holds later writes (docs/bugs.md B-182).
+func TestOfTwoThatFellTheToolStartsNeither(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"node3/stop", "node3/start"} {
+		w := open(t, gauss.Options{Nodes: 3, Install: "manual", Load: true}, rollingR, untraced)
+		s := w.begin(t)
+		if _, err := upTo(t.Context(), s, step); err != nil {
+			t.Fatal(err)
+		}
+		for _, back := range []string{"node1", "node2"} {
+			if err := w.Sim.Strike("failover", "node3"); err != nil {
+				t.Fatal(err)
+			}
+			if back == "node1" {
+				w.gsCtl(t, back, "start", "-M", "standby")
+			}
+			w.wait(t, 10*time.Second)
+		}
+		if p := w.lab.Primary(); p != "node1" {
+			t.Fatalf("%s is the primary", p)
+		}
+		w.lab.Kill("node1")
+		if out, err := s.Work(t.Context(), "rollback", nil); err != nil || out.State == run.RolledBack {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		if err := w.lab.Mend(); err != nil { // a person tells which one was the last
+			t.Fatal(err)
+		}
+		w.wait(t, time.Minute)
+		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+			t.Errorf("before %s: %v\n%s", step, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+}
