@@ -154,8 +154,12 @@ func (k *task) memberAnswers(ctx context.Context) error {
 		}
 		other = n.name
 		if _, err := n.serverProcess(ctx); err != nil {
-			if held, rerr := k.owed(ctx); rerr != nil || held != "" {
-				return errors.Join(rerr, &driver.Owed{Node: n.name, Err: err})
+			held, rerr := k.owed(ctx)
+			if rerr != nil {
+				return rerr // unmarked it would not hold the steps behind it
+			}
+			if held != "" {
+				return &driver.Owed{Node: n.name, Err: err}
 			}
 			if merr := k.setMark(ctx, k.n, k.owedMark(), k.Step.ID); merr != nil {
 				return merr

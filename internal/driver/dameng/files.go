@@ -228,6 +228,13 @@ func (k *task) moveBin(ctx context.Context, in, out string) error {
 		if pid, err := k.n.serverProcess(ctx); err != nil || pid != 0 {
 			return errors.Join(err, say.Errorf("%s: the server runs; its software cannot be replaced", "%s：服务器正在运行，不能更换其软件", k.n.name))
 		}
+		// What the server lives on was stopped; a person, or a machine that came back,
+		// may have started it since. It would go on with the release that is moved away (DM-094).
+		if k.m.shared() {
+			if err := sharedDown(ctx, k); err != nil {
+				return err
+			}
+		}
 		if err := k.n.change(ctx, "mv", "-T", bin, out); err != nil {
 			return err
 		}

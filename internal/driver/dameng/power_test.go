@@ -250,3 +250,56 @@ func TestWhatCameUpByItselfIsStoppedBeforeWhatItLivesOn(t *testing.T) {
 		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
 	}
 }
+
+// Somebody starts dmcss and dmasmsvr of a node before its software is replaced,
+// there or back: they would go on with the release that is moved away, and the
+// server that is started then meets another one (DM-094, docs/bugs.md B-183).
+func TestWhatAPersonStartedIsStoppedBeforeTheSoftwareIsReplaced(t *testing.T) {
+	t.Parallel()
+	for until, verb := range map[string]string{"db1/switch-bin": "resume", "db2/switch-bin": "rollback"} {
+		t.Run(verb, func(t *testing.T) {
+			t.Parallel()
+			sc := scene{opts: lab.Options{Topology: "dsc", Release: "8.1.3.140"}, to: "8.1.3.162"}
+			st, s := begin(t, sc)
+			s.Until = until
+			if out := work(t, s, "apply"); out.Gate != until && out.Step != until {
+				t.Fatalf("%+v", out)
+			}
+			st.sh(t, "db1", "systemctl", "start", "DmCSSServiceDSC10")
+			st.sh(t, "db1", "systemctl", "start", "DmASMSvrServiceDSC10")
+			s.Until = ""
+			if verb == "rollback" {
+				rollBack(t, st, s, sc.opts.Release)
+				return
+			}
+			if err := s.Wants(t.Context(), verb, run.Upgraded); err != nil {
+				t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+			}
+			if err := st.upgraded(sc.to); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// One node of a DSC member is away when the rollback begins, and the other one
+// does not say which step it owes: nothing is left out then, since nobody would
+// know that it comes before the rest (docs/bugs.md B-184).
+func TestAStepThatCannotBeNotedIsNotLeftOut(t *testing.T) {
+	t.Parallel()
+	sc := scene{opts: lab.Options{Topology: "dsc", Release: "8.1.3.140"}, to: "8.1.3.162"}
+	st, s := begin(t, sc)
+	s.Until = "db2/stop-css"
+	if out := work(t, s, "apply"); out.Gate != s.Until && out.Step != s.Until {
+		t.Fatalf("%+v", out)
+	}
+	s.Until = ""
+	st.lab.World.Machine("db2").Cut(true)
+	st.lab.World.Inject(sim.Fault{Kind: sim.Hang, Node: "db1", Match: "owed-"})
+	if out := work(t, s, "rollback"); out.State == run.RolledBack {
+		t.Fatal("a node that does not answer cannot be back")
+	}
+	st.lab.World.Machine("db2").Cut(false)
+	st.lab.World.Heal()
+	rollBack(t, st, s, sc.opts.Release)
+}
