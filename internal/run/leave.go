@@ -102,15 +102,22 @@ func (r *Runner) failed(stop *Stop) Outcome {
 }
 
 func (r *Runner) owing() []string {
-	var nodes []string
+	var own, all []string
 	for i := range r.Trail.Steps {
-		// A step of the whole cluster is owed for a node whose own steps are owed too.
-		if r.Trail.Steps[i].Status == Owing && r.Trail.Plan.Steps[i].Node != "" {
-			nodes = append(nodes, r.Trail.Steps[i].OwedBy)
+		if r.Trail.Steps[i].Status != Owing {
+			continue
+		}
+		all = append(all, r.Trail.Steps[i].OwedBy)
+		if r.Trail.Plan.Steps[i].Node != "" {
+			own = append(own, r.Trail.Steps[i].OwedBy)
 		}
 	}
-	slices.Sort(nodes)
-	return slices.Compact(nodes)
+	// A step of the whole cluster is mostly owed for a node whose own steps are owed too.
+	if own == nil {
+		own = all
+	}
+	slices.Sort(own)
+	return slices.Compact(own)
 }
 
 // proveBack reads the cluster again: a rollback is over when every node has the

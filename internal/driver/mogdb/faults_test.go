@@ -110,6 +110,21 @@ func TestBackWithANodeDown(t *testing.T) {
 	}
 }
 
+// TestANodeThatAStepOfTheClusterWaitsForIsNamed: its own steps wait behind that one.
+func TestANodeThatAStepOfTheClusterWaitsForIsNamed(t *testing.T) {
+	t.Parallel()
+	w := open(t, om3, rollingR, untraced)
+	s := w.begin(t)
+	if _, err := upTo(t.Context(), s, "node2/stop"); err != nil {
+		t.Fatal(err)
+	}
+	w.Sim.With(func() { w.Sim.Machine("node2").PowerOff() })
+	out, err := s.Work(t.Context(), "rollback", nil)
+	if err != nil || len(out.Owed) != 1 || out.Owed[0] != "node2" || !strings.Contains(out.Why.EN, "node2") {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
 // TestFailedStart rolls back when the new software does not come up.
 func TestFailedStart(t *testing.T) {
 	t.Parallel()
