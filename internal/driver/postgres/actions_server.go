@@ -62,7 +62,8 @@ func (s *site) onlyPrimary(ctx context.Context) error {
 			return &say.Problem{
 				Place: s.Name,
 				Text:  say.F("it would start as a second primary beside %s", "启动后将与 %s 同时成为主库", name),
-				Next:  say.F("shiplift status", "shiplift status"),
+				Next: say.F("let %s follow %s and move the role back to it (and pause what moves it), then: shiplift resume, or shiplift rollback",
+					"让 %s 跟随 %s 并将主库切回该节点（并暂停自动切换的组件），然后执行 shiplift resume 或 shiplift rollback", s.Name, name),
 			}
 		}
 	}
@@ -99,23 +100,36 @@ func (s *site) acceptsWrites(ctx context.Context) (bool, error) {
 // stopAction stops a server cleanly.
 type stopAction struct{}
 
-type stopMemo struct {
-	Standby bool `json:"standby"`
-}
-
 func (stopAction) Prepare(ctx context.Context, t driver.Target) (driver.Memo, error) {
 	s, err := siteOf(t.Env, t.Step.Node)
 	if err != nil {
 		return nil, err
 	}
-	standby, err := s.standbyBySignal(ctx)
-	if err != nil {
+	if fits, err := s.inRole(ctx, t.Step); err != nil || fits {
 		return nil, err
 	}
-	if serves := t.Step.Impact != plan.WritesStop && t.Step.Impact != plan.Down; serves && !standby {
-		return nil, s.movedHere()
+	return nil, s.moved(t.Step)
+}
+
+// stopsStandby reports the role of the server that a step stops, as the plan has it:
+// a primary is stopped only where the whole cluster is.
+func stopsStandby(step plan.Step) bool {
+	return step.Impact != plan.WritesStop && step.Impact != plan.Down || step.Args["received-all-of"] != ""
+}
+
+// inRole reports whether a server has the role in which a step is to stop it. By
+// standby.signal, it knows that of a stopped server too.
+func (s *site) inRole(ctx context.Context, step plan.Step) (bool, error) {
+	standby, err := s.standbyBySignal(ctx)
+	return standby == stopsStandby(step), err
+}
+
+// moved tells that a server does not have the role in which a step is to stop it.
+func (s *site) moved(step plan.Step) error {
+	if stopsStandby(step) {
+		return s.movedHere()
 	}
-	return remember(stopMemo{standby})
+	return s.movedAway()
 }
 
 // stillPrimary refuses a step that was planned while a node was the primary
@@ -133,6 +147,11 @@ func stillPrimary(ctx context.Context, env driver.Env, name string) error {
 	if err != nil || writes {
 		return err
 	}
+	return s.movedAway()
+}
+
+// movedAway refuses a step that takes a node for the primary which is not any more.
+func (s *site) movedAway() error {
 	return &say.Problem{
 		Place: s.Name,
 		Text:  say.F("it is not the primary now, and the plan takes it for the primary: it is down, or somebody has moved the role since the plan was made", "该节点现在不是主库，而计划将其视为主库：其数据库已停止，或生成计划之后有人切换过主库"),
@@ -168,10 +187,13 @@ func (stopAction) Probe(ctx context.Context, t driver.Target) (driver.Standing, 
 	if err != nil {
 		return driver.Unknown, err
 	}
-	if c.State == stateShutDown || c.State == stateShutDownInRecovery {
-		return driver.Applied, nil
+	if c.State != stateShutDown && c.State != stateShutDownInRecovery {
+		return driver.Half, nil // crashed: a start makes it clean again
 	}
-	return driver.Half, nil // crashed: a start makes it clean again
+	if fits, err := s.inRole(ctx, t.Step); err != nil || !fits {
+		return driver.Half, err // stopped in the other role: it goes on in that
+	}
+	return driver.Applied, nil
 }
 
 func (stopAction) Do(ctx context.Context, t driver.Target) error {
@@ -184,7 +206,16 @@ func (stopAction) Do(ctx context.Context, t driver.Target) error {
 			return err
 		}
 	}
-	return s.stopGently(ctx)
+	if err := s.stopGently(ctx); err != nil {
+		return err
+	}
+	if fits, err := s.inRole(ctx, t.Step); err != nil || fits {
+		return err
+	}
+	// It got the other role between the question and the stop. The step is half
+	// done, and undone: the server goes on as what it is now, or the cluster would
+	// have no primary.
+	return s.moved(t.Step)
 }
 
 // stopGently writes down first what a stop would write, so that the stop is short.
@@ -418,7 +449,7 @@ func (s *site) proveRelease(ctx context.Context, release string) error {
 		return &say.Problem{
 			Place: s.Name,
 			Text:  say.F("the server runs %s (%s), not release %s", "服务器运行的是 %s（%s），而不是版本 %s", p.Exe, id.Version, release),
-			Next:  say.F("shiplift rollback", "shiplift rollback"),
+			Next:  say.F("shiplift resume (it is started again, with that release), or shiplift rollback", "执行 shiplift resume（将以该版本重新启动），或 shiplift rollback"),
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/host"
@@ -122,6 +123,9 @@ func TestAMovedPrimaryIsNotStopped(t *testing.T) {
 	if out.Step != "db2/stop" || !strings.Contains(out.Why.EN, "it is the primary now") {
 		t.Errorf("%s: %s", out.Step, out.Why.EN)
 	}
+	if trail := rehearse.Transcript(s.Log.Records); strings.Contains(trail, "intent   db2/stop") {
+		t.Errorf("the new primary was stopped:\n%s", trail)
+	}
 	if err := l.Damage(); err != nil {
 		t.Error(err)
 	}
@@ -174,5 +178,92 @@ func TestAnAgentMovesThePrimaryAnywhere(t *testing.T) {
 	}
 	if moved < 2*commands/every-4 {
 		t.Errorf("the agent struck in %d runs of %d commands", moved, commands)
+	}
+}
+
+// TestARoleThatMovesInTheMomentOfAStop lets an HA agent move the primary at each
+// command of a stop: who was stopped in the other role goes on in that, the
+// cluster has its primary, and the run goes on when the role is back (B-191).
+func TestARoleThatMovesInTheMomentOfAStop(t *testing.T) {
+	t.Parallel()
+	pkg := simPackage(t)
+	for step, r := range map[string]plan.Request{"db2/stop": {Mode: "rolling"}, "db1/stop": {Mode: "inplace"}} {
+		t.Run(r.Mode, func(t *testing.T) {
+			t.Parallel()
+			inTheMoment := 0
+			for k := 1; k <= 14; k++ {
+				l, w := simWorld(t, pgsim.Options{Nodes: 3}, r, pkg)
+				s, err := rehearse.Begin(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Until = step
+				if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+					t.Fatal(err)
+				}
+				s.Until = ""
+				l.World.Inject(sim.Fault{Kind: sim.Hook, Do: pgsim.MoveHook, Command: l.World.Commands() + k})
+				out, err := s.Work(t.Context(), "apply", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if trail := rehearse.Transcript(s.Log.Records); out.Step == step && strings.Contains(trail, "outcome  "+step+" failed") {
+					inTheMoment++
+					o, err := w.Driver.Observe(t.Context(), w.Env)
+					if err != nil || o.Node("db2").Role != "primary" || o.Node("db1").Role != "standby" {
+						t.Errorf("moved at command %d: the new primary does not serve: %+v %v\n%s", k, o, err, trail)
+					}
+				}
+				_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+				if err := l.Mend(); err != nil { // a person takes back what the agent did
+					t.Fatal(err)
+				}
+				if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+					t.Errorf("moved at command %d: %v\n%s", k, err, rehearse.Transcript(s.Log.Records))
+				}
+			}
+			if inTheMoment == 0 {
+				t.Error("the role never moved between the question and the stop: the test looks at nothing")
+			}
+		})
+	}
+}
+
+// TestAStopInTheOtherRoleIsHalfDone: the tool died before it could see that what
+// it had stopped was the primary by then; whoever goes on starts it again (B-191).
+func TestAStopInTheOtherRoleIsHalfDone(t *testing.T) {
+	t.Parallel()
+	pkg := simPackage(t)
+	half := 0
+	for at := 1; at <= 40; at++ {
+		l, w := simWorld(t, pgsim.Options{Nodes: 2}, plan.Request{Mode: "rolling"}, pkg)
+		s, err := rehearse.Begin(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Until = "db2/stop"
+		if _, err := s.Work(t.Context(), "apply", nil); err != nil {
+			t.Fatal(err)
+		}
+		s.Until = ""
+		l.World.Inject(sim.Fault{Kind: sim.Hook, Do: pgsim.MoveHook, Command: l.World.Commands() + 5})
+		if _, err := s.Work(t.Context(), "apply", &rehearse.Death{At: at, After: true}); err == nil {
+			break
+		}
+		if _, err := s.Work(t.Context(), "resume", nil); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(rehearse.Transcript(s.Log.Records), "db2/stop half") {
+			half++
+		}
+		if err := l.Mend(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+			t.Errorf("died at %d: %v\n%s", at, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+	if half == 0 {
+		t.Error("the tool never died between the stop and its proof: the test looks at nothing")
 	}
 }
