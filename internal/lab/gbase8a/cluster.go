@@ -423,16 +423,12 @@ func (c *Cluster) Forgive() { c.violations = nil }
 
 // Running says whether a program of a node runs.
 func (c *Cluster) running(w *sim.World, n *Node, prog string) *sim.Proc {
-	for _, p := range w.Machine(n.Machine).Procs() {
-		rest, ours := strings.CutPrefix(p.Image, tool+" ")
-		if rest, ours = cutWord(rest, prog, ours); !ours {
-			continue
-		}
-		if _, ours = cutWord(rest, n.Name, true); ours {
-			return p
-		}
-	}
-	return nil
+	return w.Machine(n.Machine).FindProc(func(p *sim.Proc) bool {
+		rest, ours := cutWord(p.Image, tool, true)
+		rest, ours = cutWord(rest, prog, ours)
+		_, ours = cutWord(rest, n.Name, ours)
+		return ours
+	})
 }
 
 // cutWord takes a word and the blank behind it off the front.

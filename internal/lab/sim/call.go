@@ -356,11 +356,22 @@ func (c *Call) look(name string) (place, error) {
 		if d == "" {
 			continue
 		}
-		if dir, err := c.Machine.fs.stat(c.User, d, true); err != nil || dir.ino.kids[name] == nil {
+		dir, err := c.Machine.fs.stat(c.User, d, true)
+		if err != nil {
 			continue
 		}
-		p, err := c.Machine.fs.stat(c.User, d+"/"+name, true)
-		if err == nil && p.ino.kind == kindFile && p.ino.allows(c.User, accX) {
+		p := place{ino: dir.ino.kids[name]}
+		switch {
+		case p.ino == nil || dir.ino.entered(c.User) != nil:
+			continue
+		case p.ino.kind != kindLink:
+			p.path = strings.TrimSuffix(dir.path, "/") + "/" + name
+		default:
+			if p, err = c.Machine.fs.stat(c.User, d+"/"+name, true); err != nil {
+				continue
+			}
+		}
+		if p.ino.kind == kindFile && p.ino.allows(c.User, accX) {
 			return p, nil
 		}
 	}

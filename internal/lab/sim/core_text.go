@@ -637,7 +637,7 @@ func kill(c *Call) int {
 			continue
 		}
 		pid, err := strconv.Atoi(a)
-		p := c.Machine.procs[pid]
+		p := c.Machine.Proc(pid)
 		switch {
 		case err != nil:
 			code = c.Fail(1, "kill: failed to parse argument: '%s'", a)
@@ -660,7 +660,7 @@ func (m *Machine) proc(name string) (p *Proc, rest string, isProc bool) {
 	}
 	num, rest, _ := strings.Cut(name, "/")
 	pid, _ := strconv.Atoi(num)
-	return m.procs[pid], rest, true
+	return m.Proc(pid), rest, true
 }
 
 func (m *Machine) procExists(name string) bool {

@@ -179,7 +179,7 @@ func (f *fsys) walk(u *User, name string, follow bool) (place, error) {
 			continue
 		}
 		kid := cur.kids[comp]
-		last := strings.Trim(rest, "/") == ""
+		last := rest == "" || strings.Trim(rest, "/") == ""
 		if kid == nil {
 			if !last {
 				return place{}, syscall.ENOENT
@@ -217,12 +217,16 @@ func joined(plain bool, name string, comps []string) string {
 }
 
 // firstOf splits the first component off a path; the rest keeps its slash.
-func firstOf(rest string) (string, string) {
-	rest = strings.TrimLeft(rest, "/")
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		return rest[:i], rest[i:]
+func firstOf(name string) (comp, rest string) {
+	from := 0
+	for from < len(name) && name[from] == '/' {
+		from++
 	}
-	return rest, ""
+	to := from
+	for to < len(name) && name[to] != '/' {
+		to++
+	}
+	return name[from:to], name[to:]
 }
 
 // owned makes the inode at a path of a place ours, with all above it, and returns it.

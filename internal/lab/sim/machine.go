@@ -47,7 +47,7 @@ type Machine struct {
 	fs       fsys
 	users    map[string]*User
 	accounts []string // the users' names, sorted
-	procs    map[int]*Proc
+	procs    []*Proc  // by number
 	nextPID  int
 	services map[string]*Service
 	listen   map[string]Listener
@@ -128,7 +128,7 @@ func (w *World) RegisterServer(kind string, h ConnHandler) { w.mine().conns[kind
 func (w *World) Add(name, address string) *Machine {
 	m := &Machine{
 		world: w, name: name, Address: address, Login: "root", System: "Linux", Arch: "x86_64", OS: "centos",
-		users: map[string]*User{"root": Root}, accounts: []string{"root"}, procs: map[int]*Proc{}, nextPID: 1000 + 97*len(w.order),
+		users: map[string]*User{"root": Root}, accounts: []string{"root"}, nextPID: 1000 + 97*len(w.order),
 		services: map[string]*Service{}, listen: map[string]Listener{}, up: true, bootedAt: w.now,
 	}
 	m.fs.own = &token{}
@@ -157,10 +157,19 @@ func (m *Machine) clone(w *World) *Machine {
 	c.world = w
 	c.fs = m.fs.clone(&c)
 	c.users = maps.Clone(m.users) // users themselves are not changed after set-up
-	c.procs = cloneMap(m.procs)
+	c.procs = cloneProcs(m.procs)
 	c.services = cloneMap(m.services)
 	c.listen = maps.Clone(m.listen)
 	return &c
+}
+
+func cloneProcs(procs []*Proc) []*Proc {
+	copies, out := make([]Proc, len(procs)), make([]*Proc, len(procs))
+	for i, p := range procs {
+		copies[i] = *p
+		out[i] = &copies[i]
+	}
+	return out
 }
 
 // World returns the machine's world.
@@ -394,7 +403,7 @@ func (m *Machine) Spawn(p Proc) *Proc {
 		p.Exe, p.blob = real.String(), real.ino.blob
 		p.Image = image(p.blob)
 	}
-	m.procs[p.PID] = &p
+	m.procs = append(m.procs, &p) // it has the highest number
 	return &p
 }
 
@@ -405,20 +414,34 @@ func (m *Machine) NewPID() int {
 }
 
 // Proc returns a running process, or nil.
-func (m *Machine) Proc(pid int) *Proc { return m.procs[pid] }
+func (m *Machine) Proc(pid int) *Proc {
+	if i, ok := m.procAt(pid); ok {
+		return m.procs[i]
+	}
+	return nil
+}
+
+func (m *Machine) procAt(pid int) (int, bool) {
+	return slices.BinarySearchFunc(m.procs, pid, func(p *Proc, pid int) int { return p.PID - pid })
+}
 
 // Procs returns the running processes by number.
-func (m *Machine) Procs() []*Proc {
-	out := make([]*Proc, 0, len(m.procs))
-	for _, p := range m.procs {
-		out = append(out, p)
+func (m *Machine) Procs() []*Proc { return slices.Clone(m.procs) }
+
+// FindProc returns the first running process that fits, or nil.
+func (m *Machine) FindProc(fits func(*Proc) bool) *Proc {
+	if i := slices.IndexFunc(m.procs, fits); i >= 0 {
+		return m.procs[i]
 	}
-	slices.SortFunc(out, func(a, b *Proc) int { return a.PID - b.PID })
-	return out
+	return nil
 }
 
 // End removes a process without telling its kind.
-func (m *Machine) End(pid int) { delete(m.procs, pid) }
+func (m *Machine) End(pid int) {
+	if i, ok := m.procAt(pid); ok {
+		m.procs = slices.Delete(m.procs, i, i+1)
+	}
+}
 
 // Signal delivers a signal ("TERM", "KILL", …).
 func (m *Machine) Signal(p *Proc, sig string) {
@@ -451,10 +474,10 @@ func (m *Machine) Signal(p *Proc, sig string) {
 }
 
 func (m *Machine) exit(p *Proc, sig string) {
-	if m.procs[p.PID] == nil {
+	if m.Proc(p.PID) == nil {
 		return
 	}
-	delete(m.procs, p.PID)
+	m.End(p.PID)
 	if k := m.world.defs.procs[p.Kind]; k.Exit != nil {
 		k.Exit(m.world, m, p, sig)
 	}
@@ -786,5 +809,5 @@ type envs struct {
 // profiled is a login that has sourced a file.
 type profiled struct {
 	user *User
-	file string
+	file [32]byte // its digest
 }

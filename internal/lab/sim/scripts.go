@@ -65,7 +65,7 @@ func profileScript(c *Call) int {
 // Profile is the environment after sourcing a file of lines like
 // `export A=B`, `A="$B/c"` and comments. Other lines are complained about.
 func (c *Call) Profile(name string) (map[string]string, error) {
-	body, err := c.ReadFile(name)
+	body, err := c.Machine.fs.read(c.User, c.Abs(name))
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 			return env, nil
 		}
 	}
-	file := string(body)
+	file := string(body.data)
 	env, clean := c.WithEnv(nil), true
 	for line := range strings.Lines(file) {
 		line = strings.TrimSpace(line)
@@ -93,18 +93,18 @@ func (c *Call) Profile(name string) (map[string]string, error) {
 		e := c.World.defs.envs
 		e.Lock()
 		defer e.Unlock()
-		e.profile[profiled{c.User, file}] = env
+		e.profile[profiled{c.User, body.digest()}] = env
 	}
 	return env, nil
 }
 
 // sourced is the environment of the caller's login with a file sourced, if
 // that was asked for before.
-func (c *Call) sourced(file []byte) map[string]string {
+func (c *Call) sourced(file *Blob) map[string]string {
 	e := c.World.defs.envs
 	e.Lock()
 	defer e.Unlock()
-	return e.profile[profiled{c.User, string(file)}]
+	return e.profile[profiled{c.User, file.digest()}]
 }
 
 // expand takes the quotes from a word and puts variables in.
