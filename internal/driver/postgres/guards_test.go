@@ -590,6 +590,30 @@ func TestAThirdNodeThatMayBeThePrimary(t *testing.T) {
 	}
 }
 
+// TestAnOldPrimaryThatWasAStandbyLast: before the switchover somebody has made a
+// third node the primary, of which the candidate has not heard. The old one, which
+// followed that when it ran last, is not opened beside it (I3, docs/bugs.md B-161).
+func TestAnOldPrimaryThatWasAStandbyLast(t *testing.T) {
+	t.Parallel()
+	l, env, ways := planned(t, "cluster/switchover")
+	l.Freeze("db2", true)
+	if err := l.World.Strike(pgsim.MoveHook, "db1"); err != nil { // to db3, since db2 does not keep up
+		t.Fatal(err)
+	}
+	p, err := pairOf(ways[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.from.stopServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	env.Hosts["db3"] = away{}
+	drivertest.Refuses(t, switchoverAction{}.Undo(t.Context(), ways[0]), "may be the primary")
+	if err := l.Damage(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAPromotionUnderWayIsAwaited: the tool died while the candidate was being
 // promoted; who goes on does not switch again, but waits for the end of it.
 func TestAPromotionUnderWayIsAwaited(t *testing.T) {
