@@ -84,7 +84,7 @@ func New(o Options) (*Lab, error) {
 	r := &room{
 		opts: o, sites: map[string]*site{}, parts: map[string][]*site{}, servers: map[string]*server{}, watch: map[string]*helper{}, monitor: map[string]*helper{},
 		css: map[string]*helper{}, asm: map[string]*helper{}, votes: map[string]vote{}, dcr: map[string]string{}, asmFile: map[string]string{},
-		taint: map[string]bool{}, broken: map[string]bool{}, lag: map[string]bool{}, exited: map[string]bool{}, dark: map[string][]string{}, magic: 460099052, memo: map[string]memo{}, outside: map[string]string{},
+		taint: map[string]bool{}, broken: map[string]bool{}, lag: map[string]bool{}, exited: map[string]bool{}, died: map[string]time.Time{}, dark: map[string][]string{}, magic: 460099052, memo: map[string]memo{}, outside: map[string]string{},
 	}
 	w.SetState(stateKey, r)
 	registerServer(w)

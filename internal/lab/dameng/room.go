@@ -72,13 +72,14 @@ type room struct {
 	css     map[string]*helper
 	asm     map[string]*helper
 	votes   map[string]vote
-	dcr     map[string]string   // per member: which release made the DCR disk
-	asmFile map[string]string   // files on shared disks
-	taint   map[string]bool     // members whose next exit is not clean
-	broken  map[string]bool     // nodes whose last exit was none; a start recovers them
-	lag     map[string]bool     // members that never catch up
-	exited  map[string]bool     // nodes whose server was stopped and did not die
-	dark    map[string][]string // per node: kinds of processes that went with the power
+	dcr     map[string]string    // per member: which release made the DCR disk
+	asmFile map[string]string    // files on shared disks
+	taint   map[string]bool      // members whose next exit is not clean
+	broken  map[string]bool      // nodes whose last exit was none; a start recovers them
+	lag     map[string]bool      // members that never catch up
+	exited  map[string]bool      // nodes whose server was stopped and did not die
+	died    map[string]time.Time // when the server of a node died last
+	dark    map[string][]string  // per node: kinds of processes that went with the power
 	damage  []Damage
 	acked   int
 	magic   int64
@@ -96,7 +97,7 @@ func (r *room) Clone() sim.State {
 	c.watch, c.monitor, c.css, c.asm = cloned(r.watch), cloned(r.monitor), cloned(r.css), cloned(r.asm)
 	c.votes, c.dcr, c.asmFile = maps.Clone(r.votes), maps.Clone(r.dcr), maps.Clone(r.asmFile)
 	c.taint, c.broken, c.lag = maps.Clone(r.taint), maps.Clone(r.broken), maps.Clone(r.lag)
-	c.exited, c.dark = maps.Clone(r.exited), maps.Clone(r.dark)
+	c.exited, c.died, c.dark = maps.Clone(r.exited), maps.Clone(r.died), maps.Clone(r.dark)
 	for n, kinds := range c.dark {
 		c.dark[n] = slices.Clone(kinds)
 	}

@@ -554,3 +554,32 @@ func oneNode(h hand, to string) string {
 	h.unit("db2", "DmASMSvrService", "start")
 	return h.unit("db2", "DmService", "start") + h.logs()
 }
+
+// TestAStandbyThatIsKilledInTheMomentOfTheOpen: nobody could have seen it; who
+// opens the primary a minute later could (DM-050, docs/bugs.md B-186).
+func TestAStandbyThatIsKilledInTheMomentOfTheOpen(t *testing.T) {
+	t.Parallel()
+	for before, want := range map[time.Duration]bool{0: false, time.Minute: true} {
+		l, err := New(Options{Topology: "dw", Release: "8.1.1.14", Lang: "en"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := hand{t, l, ""}
+		h.exit()
+		h.archives()
+		h.install("8.1.1.15", h.room().order...)
+		h.ams("1")
+		h.start(h.room().members()...)
+		for _, m := range h.standbys() {
+			h.open(m)
+		}
+		l.Kill("db2")
+		h.wait(before)
+		if said := h.open("m1"); !strings.Contains(said, "-7100") {
+			t.Errorf("killed %s before the open: %s", before, said)
+		}
+		if hurt := slices.ContainsFunc(l.Truth().Damage, func(d Damage) bool { return d.Rule == "DM-050" }); hurt != want {
+			t.Errorf("killed %s before the open: %v", before, l.Truth().Damage)
+		}
+	}
+}

@@ -241,7 +241,7 @@ func (r *room) openPrimary(w *sim.World, s *site, sv *server, l *library) string
 				continue
 			}
 			if t := r.nodes(m)[0]; r.control(m) == nil && !sv.Invalid[t.Instance] {
-				if w.Machine(t.Name).Up() { // that a machine has just lost its power is nobody's doing
+				if !r.justDied(w, t) {
 					r.hurt("DM-050", s.Name, "the primary ships upgrade redo to %s, which does not run", m)
 				}
 				return "[-7100]:send redo to standby failed"
@@ -265,6 +265,13 @@ func (r *room) openPrimary(w *sim.World, s *site, sv *server, l *library) string
 	}
 	r.save(w, s.Member, l)
 	return ""
+}
+
+// justDied reports a site whose machine has no power, or whose server was killed
+// a moment ago: that is nobody's doing, and nobody could have seen it.
+func (r *room) justDied(w *sim.World, s *site) bool {
+	at, dead := r.died[s.Name]
+	return !w.Machine(s.Name).Up() || dead && !r.exited[s.Name] && w.Time().Sub(at) < time.Second
 }
 
 func (r *room) runsOpen(member string) bool {
@@ -325,6 +332,9 @@ func (r *room) stop(w *sim.World, s *site, clean bool) {
 	}
 	delete(r.servers, s.Name)
 	r.exited[s.Name] = clean
+	if !clean {
+		r.died[s.Name] = w.Time()
+	}
 	m := w.Machine(s.Name)
 	m.End(sv.PID)
 	if l == nil {
