@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	packages = dir
-	debug.SetGCPercent(400) // many small worlds that live shortly
+	debug.SetGCPercent(1600) // many small worlds that live shortly: little is left when garbage is collected
+	debug.SetMemoryLimit(1 << 30)
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
