@@ -43,6 +43,16 @@ func (s *site) minded(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// elects reports a cluster manager that makes one of the nodes the primary where
+// there is none: not while it is paused.
+func (s *site) elects(ctx context.Context) (bool, error) {
+	if !s.HasCM {
+		return false, nil
+	}
+	paused, err := s.exists(ctx, below(s.Home, pauseFlag))
+	return err == nil && !paused, err
+}
+
 // halt stops the server in order. A server that was killed is stopped already:
 // gs_ctl stop would wait for it and fail (golden 5.0.0/160).
 func (s *site) halt(ctx context.Context) error {

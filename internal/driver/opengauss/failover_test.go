@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/host"
 	"github.com/shiplift/shiplift/internal/journal"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 	"github.com/shiplift/shiplift/internal/lab/sim"
@@ -384,5 +385,45 @@ func TestOneStandbyRestsAtATime(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheClusterManagerChoosesThePrimary: behind the switchover the new primary
+// falls while nobody follows it, and its agent starts it again as a standby. On
+// the way back nobody is the primary for a moment: the cluster manager makes the
+// one that holds everything the primary, and the run none beside it (B-172).
+func TestTheClusterManagerChoosesThePrimary(t *testing.T) {
+	t.Parallel()
+	open, base := cases["big rolling with CM"].open(t)
+	for later := range 10 {
+		s := begun(t, open, "node1/start")
+		w := s.World
+		lab := base.Of(w.Sim)
+		w.Sim.Inject(sim.Fault{Kind: sim.NodeDown, Node: "node3", Command: w.Sim.Commands() + 1, For: 42 * time.Second})
+		if _, err := lab.Hosts()["node3"].Run(t.Context(), host.Read("true")); err == nil {
+			t.Fatal("node3 answers")
+		}
+		_ = w.Env.Clock.Sleep(t.Context(), 20*time.Second) // node1 lacks what is written meanwhile
+		lab.Kill("node2")
+		_ = w.Env.Clock.Sleep(t.Context(), 20*time.Second+time.Duration(later)*500*time.Millisecond)
+		if n := lab.Nodes()[1]; n.Role != "Standby" {
+			t.Fatalf("node2 is %q", n.Role)
+		}
+		for range 4 {
+			if s.Final() != "" {
+				break
+			}
+			if _, err := s.Work(t.Context(), "rollback", nil); err != nil {
+				t.Fatal(err)
+			}
+			w.Sim.Heal()
+			_ = w.Env.Clock.Sleep(t.Context(), time.Minute)
+		}
+		if truth := lab.Truth(); truth.Lost > 0 || truth.TwoPrimaries > 0 || len(truth.Damage) > 0 {
+			t.Errorf("%d: %d bytes are lost, two primaries for %s, %v", later, truth.Lost, truth.TwoPrimaries, truth.Damage)
+		}
+		if s.Final() == "" {
+			t.Errorf("%d: the rollback does not come to its end\n%s", later, rehearse.Transcript(s.Log.Records))
+		}
 	}
 }

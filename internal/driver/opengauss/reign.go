@@ -99,10 +99,8 @@ func (r *room) orphaned(ctx context.Context, s *site) (bool, error) {
 	if len(r.Sites) < 2 {
 		return false, nil
 	}
-	if s.HasCM {
-		if paused, err := s.exists(ctx, below(s.Home, pauseFlag)); err != nil || !paused {
-			return false, err
-		}
+	if elects, err := s.elects(ctx); err != nil || elects {
+		return false, err
 	}
 	if ruled, err := s.ruled(ctx); err != nil || !ruled {
 		return false, err

@@ -287,10 +287,19 @@ func (a switchoverAction) Undo(ctx context.Context, t driver.Target) error {
 	if err != nil {
 		return err
 	}
-	if p == nil {
-		return r.promote(ctx, to, from)
+	if p != nil {
+		return r.handOver(ctx, from, to)
 	}
-	return r.handOver(ctx, from, to)
+	// Whoever fell behind a switchover that was done may hold more than the primary
+	// before it: a cluster manager that works compares them and chooses.
+	elects, err := to.elects(ctx)
+	switch {
+	case err != nil:
+		return err
+	case elects:
+		return r.handOver(ctx, from, to)
+	}
+	return r.promote(ctx, to, from)
 }
 
 // handOver makes to the primary. The tool's word and its status are no proof:
