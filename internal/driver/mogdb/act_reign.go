@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/shiplift/shiplift/internal/driver"
 	"github.com/shiplift/shiplift/internal/driver/gaussdb"
@@ -200,22 +202,58 @@ func (s *site) mayReign(ctx context.Context, t driver.Target) error {
 	return &driver.Owed{Node: s.Name, Err: stillNew(s.Name)}
 }
 
-// aheadOfOthers reports a node that holds the new software while another one,
-// that answers, has gone back to the old one.
+// aheadOfOthers reports a node that holds the new software while another one has
+// gone back to the old one. Of one that does not answer nobody knows that; where
+// it follows the primary it is waited for.
 func (s *site) aheadOfOthers(ctx context.Context, t driver.Target) (bool, error) {
 	if old, err := s.holdsOld(ctx, t); err != nil || old {
 		return false, err
 	}
+	var gone []string
 	for _, name := range t.Env.Inventory.Names() {
 		o, err := siteOf(t.Env, name)
 		if err != nil {
 			return false, err
 		}
-		if old, err := o.holdsOld(ctx, t); err == nil && old || err != nil && !isGone(err) {
+		old, err := o.holdsOld(ctx, t)
+		switch {
+		case isGone(err):
+			gone = append(gone, name)
+		case err != nil || old:
 			return err == nil, err
 		}
 	}
-	return false, nil
+	if len(gone) == 0 {
+		return false, nil
+	}
+	if follow, err := followUnseen(ctx, t, gone); err != nil || !follow {
+		return false, err
+	}
+	return false, &driver.Owed{Node: gone[0], Err: &say.Problem{
+		Place: s.Name,
+		Text:  say.F("it cannot take the role of the primary: %s does not answer, follows the present one, and may run the old release again [M10]", "不能接任主库：%s 没有应答，但仍跟随当前主库，且可能已恢复旧版本［M10］", strings.Join(gone, ", ")),
+		Next:  say.F("when %s answers again: shiplift rollback", "待 %s 恢复应答后执行：shiplift rollback", strings.Join(gone, ", ")),
+	}}
+}
+
+// followUnseen reports that the primary feeds more servers than those that
+// answer: one of those that do not is among them.
+func followUnseen(ctx context.Context, t driver.Target, gone []string) (bool, error) {
+	seen := whoIs(ctx, t.Env)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	p, err := primaryOf(t.Env, seen)
+	if err != nil || p == "" {
+		return false, err
+	}
+	fed := len(seen[p].Senders)
+	for name, h := range seen {
+		if !slices.Contains(gone, name) && h.Role == gaussdb.RoleStandby && h.Receiver != nil {
+			fed--
+		}
+	}
+	return fed > 0, nil
 }
 
 // holdsOld reports a node whose software is, or is again, that of before the run.

@@ -347,3 +347,45 @@ func TestOfTwoThatFellTheToolStartsNeither(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRoleIsNotHandedOverAnOldStandbyThatIsOutOfReach: the old primary has gone
+// back and follows, somebody's failover makes a standby with the new software the
+// primary, and the old one does not answer the tool when that hands its role over.
+// It still follows: no other server with the new software becomes its primary (M10,
+// docs/bugs.md B-187).
+func TestTheRoleIsNotHandedOverAnOldStandbyThatIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []bool{false, true} { // one without power follows nobody
+		w := open(t, gauss.Options{Nodes: 3, Install: "om", Load: true}, rollingR, untraced)
+		s := w.begin(t)
+		if err := s.Wants(t.Context(), "apply", run.Upgraded); err != nil {
+			t.Fatal(err)
+		}
+		room := w.Sim
+		w.Env.Hosts["node1"] = &meddling{Host: w.Env.Hosts["node1"], before: "gs_ctl start", do: func() {
+			if err := room.Strike("failover", "node1"); err != nil {
+				t.Error(err)
+			}
+		}}
+		w.Env.Hosts["node2"] = &meddling{Host: w.Env.Hosts["node2"], before: "gs_ctl start", do: func() {
+			f := sim.Fault{Kind: sim.Unreachable, Node: "node1", Command: room.Commands() + 1, Times: -1}
+			if dead {
+				f.Kind, f.Times, f.For = sim.NodeDown, 0, 24*time.Hour
+			}
+			room.Inject(f)
+		}}
+		s.World = w.World
+		out, err := s.Work(t.Context(), "rollback", nil)
+		if err != nil || out.State == run.RolledBack {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		if n := w.lab.Nodes()[2]; n.Running == "2.0.1" != dead {
+			t.Errorf("dead: %t: %s runs %q\n%s", dead, n.Name, n.Running, rehearse.Transcript(s.Log.Records))
+		}
+		room.Heal()
+		w.wait(t, time.Minute)
+		if err := s.Wants(t.Context(), "rollback", run.RolledBack); err != nil {
+			t.Errorf("dead: %t: %v\n%s", dead, err, rehearse.Transcript(s.Log.Records))
+		}
+	}
+}
