@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	lab "github.com/shiplift/shiplift/internal/lab/dameng"
 	"github.com/shiplift/shiplift/internal/rehearse"
 	"github.com/shiplift/shiplift/internal/run"
 )
@@ -51,4 +52,22 @@ func (s scene) commands(t *testing.T) string {
 		fmt.Fprintf(&b, "%s %q\n", c.Node, c.Argv)
 	}
 	return b.String()
+}
+
+// TestWhatCameUpByItselfIsStoppedOnTheWayThereToo: dmasmsvr, which the run has
+// stopped, was started again by its machine or by a person. It is stopped before
+// the dmcss that it lives on (DM-095, B-163).
+func TestWhatCameUpByItselfIsStoppedOnTheWayThereToo(t *testing.T) {
+	t.Parallel()
+	sc := scene{opts: lab.Options{Topology: "dsc", Release: "8.1.3.140"}, to: "8.1.3.162"}
+	st, s := begin(t, sc)
+	s.Until = "db1/stop-css"
+	if out := work(t, s, "apply"); out.Gate != s.Until && out.Step != s.Until {
+		t.Fatalf("%+v", out)
+	}
+	st.sh(t, "db1", "systemctl", "start", "DmASMSvrServiceDSC10")
+	s.Until = ""
+	if err := s.Wants(t.Context(), "resume", run.Upgraded); err != nil {
+		t.Fatalf("%v\n%s", err, rehearse.Transcript(s.Log.Records))
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shiplift/shiplift/internal/driver/drivertest"
 	"github.com/shiplift/shiplift/internal/lab/gauss"
 )
 
@@ -44,5 +45,24 @@ func TestTheClusterManagerCopiesWhatCannotFollow(t *testing.T) {
 	}
 	if err := r.launch(t.Context(), s, "standby"); err != nil || !lab.Healthy() {
 		t.Errorf("%v; healthy: %t", err, lab.Healthy())
+	}
+}
+
+// TestAnOrphanIsNotStartedAsAStandby: somebody made it the primary, it fell, and
+// nobody is the primary now. Started as a standby it would forget that it was the
+// last one (I4, B-150).
+func TestAnOrphanIsNotStartedAsAStandby(t *testing.T) {
+	t.Parallel()
+	r, lab := roomFor(t, gauss.Options{})
+	s := r.Sites[1]
+	lab.Kill("node1")
+	r.run(t, s, "gs_ctl", "failover", "-D", s.Data)
+	if err := r.Clock.Sleep(t.Context(), 5*time.Second); err != nil || lab.Primary() != s.Name {
+		t.Fatalf("%v; %s is the primary", err, lab.Primary())
+	}
+	lab.Kill(s.Name)
+	drivertest.Refuses(t, r.startServer(t.Context(), s, "standby"), "it is not started as a standby")
+	if ruled, err := s.ruled(t.Context()); err != nil || !ruled {
+		t.Errorf("it has forgotten that it was the primary: %v", err)
 	}
 }

@@ -506,6 +506,67 @@ func TestALostAnswerProvesNoPrimaryAway(t *testing.T) {
 	if err := s.onlyPrimary(t.Context()); err == nil {
 		t.Error("the answer of db1 was lost, and db2 may start as a primary")
 	}
+	// A server with a standby.signal may need the primary before it lets anybody in.
+	l.World.Inject(sim.Fault{Kind: sim.LinkLostBefore, Node: "db2", Match: "in-recovery"})
+	first, err := siteOf(s.env, "db1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.onlyPrimary(t.Context()); err != nil {
+		t.Errorf("a standby that cannot be asked keeps the primary down: %v", err)
+	}
+}
+
+// TestALostMachineMayHaveBeenPromoted: the tool died behind the promotion of a
+// way back, and the machine of the promoted server does not answer the next one
+// any more. The other server is not started as the primary (I3, docs/bugs.md B-141).
+func TestALostMachineMayHaveBeenPromoted(t *testing.T) {
+	t.Parallel()
+	l, env, a, target := switching(t)
+	if err := a.Do(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	p, err := pairOf(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.from.bringUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	target.Undoing = true
+	dying := target
+	dying.Clock = diesInPromotion{l.World}
+	if err := a.Undo(t.Context(), dying); !errors.Is(err, errDied) {
+		t.Fatalf("got %v", err)
+	}
+	if err := l.World.Sleep(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	env.Hosts["db1"] = &goneAtDial{Host: env.Hosts["db1"]}
+	if err := a.Undo(t.Context(), target); !gone(err) {
+		t.Errorf("got %v, want that db1 does not answer", err)
+	}
+	if err := l.Damage(); err != nil {
+		t.Error(err)
+	}
+}
+
+// goneAtDial is a machine that does not answer any more when its server is asked.
+type goneAtDial struct {
+	host.Host
+	gone bool
+}
+
+func (h *goneAtDial) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
+	if h.gone {
+		return host.Result{}, &host.UnreachableError{}
+	}
+	return h.Host.Run(ctx, c)
+}
+
+func (h *goneAtDial) Dial(context.Context, string, string) (net.Conn, error) {
+	h.gone = true
+	return nil, &host.UnreachableError{}
 }
 
 // TestAMoveBehindThePlansBackIsNoMemo: a memo that is kept after somebody has
