@@ -150,10 +150,11 @@ func (h *atCut) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 	return res, err
 }
 
-// switching is a cluster right before its switchover, from db1 to db2.
-func switching(t *testing.T) (*pgsim.Lab, driver.Env, driver.Action, driver.Target) {
+// planned are steps of a rolling upgrade, of which nothing is done yet; half of
+// the nodes may be away at once.
+func planned(t *testing.T, nodes int, ids ...string) (*pgsim.Lab, driver.Env, []driver.Target) {
 	t.Helper()
-	l, err := pgsim.Start(pgsim.Options{Nodes: 2, Release: "15.16", CutScript: CutScript})
+	l, err := pgsim.Start(pgsim.Options{Nodes: nodes, Release: "15.16", CutScript: CutScript})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,18 +163,23 @@ func switching(t *testing.T) (*pgsim.Lab, driver.Env, driver.Action, driver.Targ
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeRolling, Packages: []string{packageFor(t, "15.17")}}, "test")
+	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeRolling, MaxUnavailable: nodes / 2, Packages: []string{packageFor(t, "15.17")}}, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := ""
-	for _, s := range p.Steps {
-		if s.Kind == kindSwitchover && id == "" {
-			id = s.ID
-		}
+	var out []driver.Target
+	for _, id := range ids {
+		_, target := drivertest.Target(t, New(), env, p, id)
+		out = append(out, target)
 	}
-	a, target := drivertest.Target(t, New(), env, p, id)
-	return l, env, a, target
+	return l, env, out
+}
+
+// switching is a cluster right before its switchover, from db1 to db2.
+func switching(t *testing.T) (*pgsim.Lab, driver.Env, driver.Action, driver.Target) {
+	t.Helper()
+	l, env, ways := planned(t, 2, "cluster/switchover")
+	return l, env, switchoverAction{}, ways[0]
 }
 
 // TestTheSwitchoverPromotesOnlyWhatHoldsEverything is I4 at the moment that
@@ -577,7 +583,7 @@ func TestAMoveBehindThePlansBackIsNoMemo(t *testing.T) {
 	for step, action := range map[string]driver.Action{"db3/repoint": repointAction{}, "cluster/switchover": switchoverAction{}} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
-			l, _, ways := planned(t, step)
+			l, _, ways := planned(t, 4, step)
 			target := ways[0]
 			if _, err := action.Prepare(t.Context(), target); err != nil {
 				t.Fatal("nobody has moved anything:", err)
@@ -597,36 +603,12 @@ func TestAMoveBehindThePlansBackIsNoMemo(t *testing.T) {
 	}
 }
 
-// planned are steps of a rolling upgrade of four nodes, of which nothing is done yet.
-func planned(t *testing.T, ids ...string) (*pgsim.Lab, driver.Env, []driver.Target) {
-	t.Helper()
-	l, err := pgsim.Start(pgsim.Options{Nodes: 4, Release: "15.16", CutScript: CutScript})
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := driver.Env{Hosts: l.World.Hosts(), Inventory: l.Inventory, Clock: l.World, Serial: true}
-	obs, err := New().Observe(t.Context(), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := driver.Make(New(), env.Inventory, obs, plan.Request{To: "15.17", Mode: modeRolling, MaxUnavailable: 2, Packages: []string{packageFor(t, "15.17")}}, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []driver.Target
-	for _, id := range ids {
-		_, target := drivertest.Target(t, New(), env, p, id)
-		out = append(out, target)
-	}
-	return l, env, out
-}
-
 // TestAThirdNodeThatMayBeThePrimary: the way back of a switchover finds two
 // standbys, since somebody has made a third node the primary, and that does not
 // answer. Its machine may come back with it (I3, docs/bugs.md B-161).
 func TestAThirdNodeThatMayBeThePrimary(t *testing.T) {
 	t.Parallel()
-	l, env, ways := planned(t, "db3/repoint", "db4/repoint", "cluster/switchover")
+	l, env, ways := planned(t, 4, "db3/repoint", "db4/repoint", "cluster/switchover")
 	for _, do := range []driver.Action{repointAction{}, repointAction{}, switchoverAction{}} {
 		if err := do.Do(t.Context(), ways[0]); err != nil {
 			t.Fatal(err)
@@ -656,7 +638,7 @@ func TestAThirdNodeThatMayBeThePrimary(t *testing.T) {
 // followed that when it ran last, is not opened beside it (I3, docs/bugs.md B-161).
 func TestAnOldPrimaryThatWasAStandbyLast(t *testing.T) {
 	t.Parallel()
-	l, env, ways := planned(t, "cluster/switchover")
+	l, env, ways := planned(t, 4, "cluster/switchover")
 	l.Freeze("db2", true)
 	if err := l.World.Strike(pgsim.MoveHook, "db1"); err != nil { // to db3, since db2 does not keep up
 		t.Fatal(err)
@@ -679,7 +661,7 @@ func TestAnOldPrimaryThatWasAStandbyLast(t *testing.T) {
 // promoted; who goes on does not switch again, but waits for the end of it.
 func TestAPromotionUnderWayIsAwaited(t *testing.T) {
 	t.Parallel()
-	l, _, ways := planned(t, "db3/repoint", "db4/repoint", "cluster/switchover")
+	l, _, ways := planned(t, 4, "db3/repoint", "db4/repoint", "cluster/switchover")
 	for _, way := range ways[:2] {
 		if err := (repointAction{}).Do(t.Context(), way); err != nil {
 			t.Fatal(err)
@@ -730,7 +712,7 @@ func (away) Dial(context.Context, string, string) (net.Conn, error) {
 // and does not wait for somebody to move the role once more (docs/bugs.md B-162).
 func TestAStartThatMetThePrimaryGoesBack(t *testing.T) {
 	t.Parallel()
-	_, _, ways := planned(t, "db1/start")
+	_, _, ways := planned(t, 4, "db1/start")
 	target := ways[0]
 	target.Step.Args["release"] = "15.16" // it runs what it ran, as the primary
 	st, err := (startAction{}).Probe(t.Context(), target)
