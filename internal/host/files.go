@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ func Sourced(profile string, c Cmd) Cmd {
 	if !strings.Contains(profile, "/") {
 		profile = "./" + profile // a bare name would be looked for in PATH
 	}
-	c.Argv = append([]string{"sh", "-c", ProfileScript, "sh", profile}, c.Argv...)
+	c.Argv = slices.Concat([]string{"sh", "-c", ProfileScript, "sh", profile}, c.Argv)
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/shiplift/shiplift/internal/host"
@@ -29,7 +30,7 @@ func (f *fenced) Run(ctx context.Context, c host.Cmd) (host.Result, error) {
 		return f.Host.Run(ctx, c)
 	}
 	argv := c.Argv
-	c.Argv = append([]string{"sh", "-c", FenceScript, "shiplift-fence", f.file, strconv.FormatInt(f.fence, 10)}, argv...)
+	c.Argv = slices.Concat([]string{"sh", "-c", FenceScript, "shiplift-fence", f.file, strconv.FormatInt(f.fence, 10)}, argv)
 	res, err := f.Host.Run(ctx, c)
 	var ee *host.ExitError
 	if !errors.As(err, &ee) {

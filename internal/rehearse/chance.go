@@ -386,7 +386,7 @@ func (p *player) prove(ctx context.Context) error {
 	if err := p.world.Truth(); err != nil {
 		return err
 	}
-	if err := p.leaks.prove(p.story.Plan, p.story.Log); err != nil {
+	if err := p.leaks.prove(p.story.Log); err != nil {
 		return err
 	}
 	if p.rival != nil {

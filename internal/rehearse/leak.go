@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/shiplift/shiplift/internal/host"
-	"github.com/shiplift/shiplift/internal/plan"
 	"github.com/shiplift/shiplift/internal/run"
 	"github.com/shiplift/shiplift/internal/say"
 )
@@ -23,6 +23,11 @@ type leaks struct {
 // first reports whether a text is the first one in which a secret is seen.
 func (l *leaks) first(text string) bool {
 	return l.found == "" && slices.ContainsFunc(l.secrets, func(s string) bool { return strings.Contains(text, s) })
+}
+
+// firstIn is first for what was written.
+func (l *leaks) firstIn(text []byte) bool {
+	return l.found == "" && slices.ContainsFunc(l.secrets, func(s string) bool { return bytes.Contains(text, []byte(s)) })
 }
 
 func (l *leaks) hosts(set host.Set) host.Set {
@@ -66,30 +71,28 @@ func (l *leaks) Event(e run.Event) {
 }
 
 // prove looks at what is left behind: the journal with the plan in it.
-func (l *leaks) prove(p *plan.Plan, log *Memory) error {
+func (l *leaks) prove(log *Memory) error {
 	if len(l.secrets) == 0 {
 		return nil
 	}
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
 	for i := range log.Records {
 		r := &log.Records[i]
-		if r.Plan != nil { // it is looked at once, below
+		if r.Plan != nil { // it is written already
+			if l.firstIn(r.Plan) {
+				l.found = "the plan"
+			}
 			bare := *r
 			bare.Plan, r = nil, &bare
 		}
-		body, err := json.Marshal(r)
-		if err != nil {
+		line.Reset()
+		if err := enc.Encode(r); err != nil {
 			return err
 		}
-		if l.first(string(body)) {
+		if l.firstIn(line.Bytes()) {
 			l.found = fmt.Sprintf("record %d of the journal", r.Seq)
 		}
-	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	if l.first(string(body)) {
-		l.found = "the plan"
 	}
 	if l.found != "" {
 		return fmt.Errorf("a secret is seen in %s", l.found)

@@ -311,12 +311,11 @@ func (r *Runner) ask(e event) error {
 func (r *Runner) serial(ctx context.Context, o Order) error {
 	var broken error
 	r.carryOut(ctx, o, func(e event) error {
-		e.reply = make(chan error, 1)
-		if err := r.take(ctx, []event{e}); err != nil {
+		err := r.append(ctx, e.records...)
+		if r.settle(e, err); err != nil {
 			broken = err
-			return err
 		}
-		return nil
+		return err
 	})
 	return broken
 }

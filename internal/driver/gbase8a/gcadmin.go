@@ -126,8 +126,10 @@ func (p *statusParser) line(line string) error {
 	if err := p.leave(); err != nil {
 		return err
 	}
-	if m := vcFooter.FindStringSubmatch(line); m != nil {
-		return p.footer(m[1], m[2])
+	if line[0] >= '0' && line[0] <= '9' {
+		if m := vcFooter.FindStringSubmatch(line); m != nil {
+			return p.footer(m[1], m[2])
+		}
 	}
 	return nil // banners and counts of nodes
 }

@@ -25,6 +25,9 @@ func ParseServiceLines(out string) []ServiceLine {
 	var lines []ServiceLine
 	for _, l := range splitLines(plain(out)) {
 		l = strings.TrimRight(l, " \t\r")
+		if !strings.HasPrefix(l, "Starting") && !strings.HasPrefix(l, "Stopping") {
+			continue // no need to ask the expressions
+		}
 		if m := bracketLine.FindStringSubmatch(l); m != nil {
 			lines = append(lines, ServiceLine{m[1], m[2], m[3] == "OK"})
 		} else if m := monitorLine.FindStringSubmatch(l); m != nil {

@@ -102,17 +102,22 @@ func confOf(s cluster.Settings) conf {
 		}
 		return otherwise
 	}
-	span := func(key, otherwise string) time.Duration {
-		d, _ := time.ParseDuration(or(key, otherwise))
+	span := func(key string, otherwise time.Duration) time.Duration {
+		v := s[key]
+		if v == "" {
+			return otherwise
+		}
+		d, _ := time.ParseDuration(v)
 		return d
 	}
 	c := conf{
 		DBAUser: or(keyDBAUser, "gbase"), DBUser: s[keyDBUser], DBPort: or(keyDBPort, "5258"),
 		Profiles: strings.Fields(or(keyProfile, "~/.gbase_profile")),
 		LockFile: or(keyLockFile, ".shiplift-gbase8a.lock"), Python: s[keyPython],
-		StatusWait: span(keyStatusWait, "30s"), StopWait: span(keyStopWait, "10m"), StartWait: span(keyStartWait, "10m"),
-		OpenWait: span(keyOpenWait, "180s"), Settle: span(keySettle, "10s"),
-		FlushStall: span(keyFlushStall, "600s"), FlushWait: span(keyFlushWait, "2h"), FlushGrace: span(keyFlushGrace, "15s"), Install: span(keyInstallWait, "4h"),
+		StatusWait: span(keyStatusWait, 30*time.Second), StopWait: span(keyStopWait, 10*time.Minute), StartWait: span(keyStartWait, 10*time.Minute),
+		OpenWait: span(keyOpenWait, 180*time.Second), Settle: span(keySettle, 10*time.Second),
+		FlushStall: span(keyFlushStall, 600*time.Second), FlushWait: span(keyFlushWait, 2*time.Hour), FlushGrace: span(keyFlushGrace, 15*time.Second),
+		Install: span(keyInstallWait, 4*time.Hour),
 		Charset: s[keyCharset], SSHPort: s[keySSHPort],
 		HasRoot: s[secretRoot+"_env"] != "" || s[secretRoot+"_file"] != "",
 	}

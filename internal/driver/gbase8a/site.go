@@ -123,8 +123,8 @@ func siteOf(t driver.Target) (*site, error) {
 		s.report = func(say.Text) {}
 	}
 	fact := func(node, name string) string {
-		for _, f := range t.Plan.Facts {
-			if f.Node == node && f.Name == name {
+		for i := range t.Plan.Facts {
+			if f := &t.Plan.Facts[i]; f.Name == name && f.Node == node {
 				return f.Value
 			}
 		}

@@ -60,23 +60,25 @@ func SnapshotPath(gcwareBase string) string { return gcwareBase + "/data/gcware"
 func ParseSnapshots(out string) (SnapshotDir, error) {
 	var d SnapshotDir
 	for n, line := range splitLines(out) {
-		f := strings.SplitN(line, " ", 4)
-		if len(f) != 4 || f[3] == "" {
+		kind, rest, _ := strings.Cut(line, " ")
+		bytes, rest, _ := strings.Cut(rest, " ")
+		when, name, _ := strings.Cut(rest, " ")
+		if name == "" {
 			return SnapshotDir{}, say.Errorf("snapshot listing line %d: want \"type size time name\", got %q", "快照清单第 %d 行：应为 “type size time name”，实为 %q", n+1, line)
 		}
-		size, err := strconv.ParseInt(f[1], 10, 64)
+		size, err := strconv.ParseInt(bytes, 10, 64)
 		if err != nil {
-			return SnapshotDir{}, say.Errorf("snapshot listing line %d: size %q is not a number", "快照清单第 %d 行：大小 %q 不是数字", n+1, f[1])
+			return SnapshotDir{}, say.Errorf("snapshot listing line %d: size %q is not a number", "快照清单第 %d 行：大小 %q 不是数字", n+1, bytes)
 		}
-		when := f[2]
-		if strings.Contains(when, ".") {
-			when = strings.TrimRight(when, "0") // more digits than a number holds are slow to read
+		digits := when
+		if strings.Contains(digits, ".") {
+			digits = strings.TrimRight(digits, "0") // more of them than a number holds are slow to read
 		}
-		changed, err := strconv.ParseFloat(when, 64)
+		changed, err := strconv.ParseFloat(digits, 64)
 		if err != nil {
-			return SnapshotDir{}, say.Errorf("snapshot listing line %d: time %q is not a number", "快照清单第 %d 行：时间 %q 不是数字", n+1, f[2])
+			return SnapshotDir{}, say.Errorf("snapshot listing line %d: time %q is not a number", "快照清单第 %d 行：时间 %q 不是数字", n+1, when)
 		}
-		d.add(f[0], size, changed, f[3])
+		d.add(kind, size, changed, name)
 	}
 	slices.SortFunc(d.Complete, Snapshot.Compare)
 	slices.SortFunc(d.Running, Snapshot.Compare)

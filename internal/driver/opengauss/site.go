@@ -64,7 +64,7 @@ type room struct {
 func factsOf(p *plan.Plan) func(node, name string) string {
 	return func(node, name string) string {
 		for i := range p.Facts {
-			if f := &p.Facts[i]; f.Node == node && f.Name == name {
+			if f := &p.Facts[i]; f.Name == name && f.Node == node {
 				return f.Value
 			}
 		}

@@ -275,8 +275,14 @@ func (c *Call) Exec(argv ...string) int {
 // ExecEnv runs another program in another environment.
 func (c *Call) ExecEnv(env map[string]string, argv ...string) int {
 	child := *c
-	child.Argv, child.Env, child.login = argv, env, false
-	return child.run()
+	return child.become(env, argv)
+}
+
+// become runs another program in the caller's place, as exec does: the caller
+// has nothing more to do.
+func (c *Call) become(env map[string]string, argv []string) int {
+	c.Argv, c.Env, c.login = argv, env, false
+	return c.run()
 }
 
 // Output runs another program and returns what it said.

@@ -1053,12 +1053,10 @@ func sh(c *Call) int {
 		c.World.Complain("%s: no script registered: %q", c.Machine.name, args[1])
 		return c.Fail(127, "sh: the simulated machine does not know this script")
 	}
-	child := *c
-	child.Argv = args[2:]
-	if len(child.Argv) == 0 {
-		child.Argv = []string{"sh"}
+	if c.Argv = args[2:]; len(c.Argv) == 0 {
+		c.Argv = []string{"sh"}
 	}
-	return fn(&child)
+	return fn(c)
 }
 
 // ---- systemctl ----

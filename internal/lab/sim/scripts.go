@@ -59,7 +59,7 @@ func profileScript(c *Call) int {
 	if err != nil {
 		return c.Fail(126, "cannot read the environment profile %s", args[0])
 	}
-	return c.ExecEnv(env, args[1:]...)
+	return c.become(env, args[1:])
 }
 
 // Profile is the environment after sourcing a file of lines like
