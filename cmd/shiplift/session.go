@@ -209,7 +209,7 @@ func (j *job) summary(verb string, out *run.Outcome) view.Summary {
 	p := j.trail.Plan
 	sum := view.Summary{
 		Verb: verb, Cluster: p.Cluster, Run: j.trail.Run, State: string(out.State), From: p.From, To: p.To, Gate: out.Gate,
-		Step: out.Step, Why: out.Why.In(j.app.screen.Lang), Owed: out.Owed, Exit: exitOfOutcome(out),
+		Step: out.Step, Why: out.Why.In(j.app.screen.Lang), Advice: adviceOf(out).In(j.app.screen.Lang), Owed: out.Owed, Exit: exitOfOutcome(out),
 		Behind: j.app.screen.BehindOf(j.trail),
 	}
 	sum.Next = j.app.nextCommand(out.Next, out.Gate, p)
@@ -217,6 +217,16 @@ func (j *job) summary(verb string, out *run.Outcome) view.Summary {
 		sum.Measured = j.meter.result
 	}
 	return sum
+}
+
+// adviceOf is what the step that failed asks of a person, where that is more than
+// the verb to type next.
+func adviceOf(out *run.Outcome) say.Text {
+	p, ok := errors.AsType[*say.Problem](out.Err)
+	if !ok || p.Next.EN == "shiplift "+out.Next {
+		return say.Text{}
+	}
+	return p.Next
 }
 
 // nextCommand is what to type after a verb left a run.

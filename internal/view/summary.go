@@ -32,6 +32,7 @@ type Summary struct {
 	Gate    string   `json:"gate,omitempty"`
 	Step    string   `json:"failed_step,omitempty"`
 	Why     string   `json:"why,omitempty"`
+	Advice  string   `json:"advice,omitempty"` // what a person has to do before Next can go well
 	Next    string   `json:"next,omitempty"`
 	Owed    []string `json:"owed,omitempty"`
 	Exit    int      `json:"exit"`
@@ -64,6 +65,9 @@ func (s *Screen) Summary(sum Summary) error {
 	}
 	if sum.Why != "" {
 		line(say.F("why: %s", "原因：%s", clean(sum.Why)))
+	}
+	if sum.Advice != "" {
+		line(say.F("advice: %s", "建议：%s", clean(sum.Advice)))
 	}
 	sum.lines(s, func(key, value string) { fmt.Fprintf(s.Out, "  %s%s\n", key, clean(value)) })
 	if len(sum.Owed) > 0 {

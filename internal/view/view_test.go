@@ -150,7 +150,7 @@ func TestScreens(t *testing.T) {
 		},
 		"summary": func(_ *testing.T, s *Screen) error {
 			return s.Summary(Summary{
-				Verb: "apply", Cluster: "prod", Run: "20261121-1", State: "failed", From: "15.16", To: "15.17", Step: "db2/swap", Why: "db2 does not start", Next: "shiplift resume", Owed: []string{"db2"}, Exit: 1, TookMS: 61000,
+				Verb: "apply", Cluster: "prod", Run: "20261121-1", State: "failed", From: "15.16", To: "15.17", Step: "db2/swap", Why: "db2 does not start", Advice: "look at its log", Next: "shiplift resume", Owed: []string{"db2"}, Exit: 1, TookMS: 61000,
 				Measured: &Measured{InterruptionMS: 87, Acknowledged: 4200, Errors: 3, RowsBefore: 410.2, RowsAfter: 409.8},
 			})
 		},
