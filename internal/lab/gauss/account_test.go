@@ -1,6 +1,7 @@
 package gauss
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -87,5 +88,41 @@ func TestMendStartsTheOneThatReignedLast(t *testing.T) {
 	}
 	if !op.lab.Healthy() {
 		t.Errorf("%+v", op.lab.Nodes())
+	}
+}
+
+// TestNobodyIsElectedInMaintenance: an in-place upgrade is open, the others are
+// stopped for it, and a machine comes back: its agent starts the server as what
+// it was, and makes no standby the primary (spec/opengauss.md 6.8; B-173).
+func TestNobodyIsElectedInMaintenance(t *testing.T) {
+	t.Parallel()
+	for node, want := range map[string]string{"node1": rolePrimary, "node3": roleStandby} {
+		t.Run(node, func(t *testing.T) {
+			t.Parallel()
+			op := newOperator(t, 3, Options{CM: true})
+			w, o := op.lab.World, op.lab.Options
+			w.Machine(node).PowerOff()
+			w.With(func() {
+				for i, m := range w.Machines() {
+					m.Write(o.socketDir()+"/binary_upgrade/inplace_upgrade_flag", "newClusterNumber:92.862\n", 0o600, o.User)
+					m.Write(o.cmDir()+"/cm_agent/cm_agent.conf", "upgrade_from = 92848\n", 0o600, o.User)
+					if m.Name() != node {
+						m.Write(fmt.Sprintf("%s/bin/instance_manual_start_%d", o.App(), 6001+i), "", 0o600, o.User)
+					}
+				}
+			})
+			for _, n := range op.names() {
+				if n != node {
+					op.run(n, "gs_ctl", "stop", "-D", o.Data())
+				}
+			}
+			w.Machine(node).PowerOn()
+			op.sleep(3 * time.Minute)
+			for _, n := range op.lab.Nodes() {
+				if n.Name == node && n.Role != want || n.Name != node && n.Role != "" {
+					t.Errorf("%s is %q", n.Name, n.Role)
+				}
+			}
+		})
 	}
 }

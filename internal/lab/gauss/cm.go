@@ -282,7 +282,8 @@ func (s *state) majority(w *sim.World) bool {
 }
 
 // revive starts an instance again; when the primary is gone and nobody who
-// reports has a newer log it becomes the primary, otherwise a standby.
+// reports has a newer log it becomes the primary, otherwise a standby. While an
+// in-place upgrade is open nobody is chosen: it comes back as what it was.
 func (s *state) revive(w *sim.World, in *instance) {
 	m := w.Machine(in.node)
 	role := "standby"
@@ -291,10 +292,13 @@ func (s *state) revive(w *sim.World, in *instance) {
 	}
 	before := in.wal
 	if s.primaryOf() == nil && !s.changing() {
-		switch best := s.best(w, in); {
-		case best == in && s.majority(w), s.maintenance(m):
+		leads := s.best(w, in) == in && s.majority(w)
+		if s.maintenance(m) {
+			leads = s.lastPrimary(w) == in
+		}
+		if leads {
 			role = "primary"
-		default:
+		} else {
 			s.callVote(w, arbitration)
 		}
 	}
@@ -308,6 +312,18 @@ func (s *state) revive(w *sim.World, in *instance) {
 	if in.wal != before {
 		in.wal.elected = true
 	}
+}
+
+// lastPrimary is the instance that was the primary last, as the servers noted it; nil when none was.
+func (s *state) lastPrimary(w *sim.World) *instance {
+	var last *instance
+	for _, in := range s.insts {
+		opts, _ := w.Machine(in.node).Read(in.data + "/postmaster.opts")
+		if strings.Contains(opts, `"-M" "primary"`) && (last == nil || in.wal.id > last.wal.id) {
+			last = in
+		}
+	}
+	return last
 }
 
 // elected says whether a reign that was chosen in a failover lies between a
