@@ -421,14 +421,16 @@ type part struct {
 // between are the scripts of one kind behind from, up to to.
 func (s Scripts) between(kind Kind, db string, from, to Kernel) []part {
 	var parts []part
+	lead := string(kind) + "_catalog_" + db + "_"
 	for name := range s.files {
-		w := strings.Split(strings.TrimSuffix(name, ".sql"), "_")
-		if len(w) != 5 || w[0] != string(kind) || w[1] != "catalog" || w[2] != db {
+		number, ok := strings.CutPrefix(strings.TrimSuffix(name, ".sql"), lead)
+		if !ok {
 			continue
 		}
-		a, err1 := strconv.Atoi(w[3])
-		b, err2 := strconv.Atoi(w[4])
-		if err1 != nil || err2 != nil || len(w[4]) > 3 {
+		whole, frac, _ := strings.Cut(number, "_")
+		a, err1 := strconv.Atoi(whole)
+		b, err2 := strconv.Atoi(frac)
+		if err1 != nil || err2 != nil || len(frac) > 3 {
 			continue
 		}
 		if at := Kernel(a*1000 + b); from < at && at <= to {

@@ -134,10 +134,12 @@ func siteOf(t driver.Target) (*site, error) {
 	s.VCs = strings.Split(fact("", factVCs), ",")
 	s.Members = make([]member, 0, len(t.Inventory.Nodes))
 	for _, n := range t.Inventory.Nodes {
-		roles := strings.Split(fact(n.Name, factRoles), "+")
 		s.confs[n.Name] = confOf(n.Settings)
-		s.Members = append(s.Members, member{Name: n.Name, IP: fact(n.Name, factIP), Root: fact(n.Name, factRoot), Python: fact(n.Name, factPython),
-			Coor: slices.Contains(roles, "coordinator"), Gcware: slices.Contains(roles, "gcware"), Data: slices.Contains(roles, "data")})
+		m := member{Name: n.Name, IP: fact(n.Name, factIP), Root: fact(n.Name, factRoot), Python: fact(n.Name, factPython)}
+		for role := range strings.SplitSeq(fact(n.Name, factRoles), "+") {
+			m.Coor, m.Gcware, m.Data = m.Coor || role == "coordinator", m.Gcware || role == "gcware", m.Data || role == "data"
+		}
+		s.Members = append(s.Members, m)
 	}
 	return s, nil
 }

@@ -33,11 +33,13 @@ type ctl struct {
 // say writes one log line. gs_ctl writes everything to standard output
 // (golden README, fact 1).
 func (c *ctl) say(format string, args ...any) {
-	c.Printf("%s%s\n", c.prefix(), fmt.Sprintf(format, args...))
+	c.prefix()
+	c.Printf(format, args...)
+	c.Print("\n")
 }
 
-func (c *ctl) prefix() string {
-	return fmt.Sprintf("[%s][%d][%s][gs_ctl]: ", c.World.Time().Format("2006-01-02 15:04:05.000"), c.pid, c.name)
+func (c *ctl) prefix() {
+	c.Printf("[%s][%d][%s][gs_ctl]: ", c.World.Time().Format("2006-01-02 15:04:05.000"), c.pid, c.name)
 }
 
 var actions = []string{"start", "stop", "restart", "status", "query", "switchover", "failover", "build", "querybuild", "notify", "reload", "finishredo", "kill"}
@@ -395,7 +397,7 @@ func (c *ctl) query() int {
 		c.stateFile(in)
 		return 0
 	}
-	c.Print(c.s.haText(c.World, in))
+	c.haText(in)
 	return 0
 }
 
@@ -412,58 +414,58 @@ func (c *ctl) stateFile(in *instance) {
 	c.Print("\n Senders info:\n        No information\n Receiver info:\n        No information\n")
 }
 
-// haRows is the text that gs_ctl query makes of a server's state.
-type haRows struct{ strings.Builder }
+// haRows prints what gs_ctl query makes of a server's state.
+type haRows struct{ *sim.Call }
 
-func (b *haRows) block(title string) {
-	b.WriteByte(' ')
+func (b haRows) block(title string) {
+	b.Print(" ")
 	b.padded(title, 20)
-	b.WriteByte('\n')
+	b.Print("\n")
 }
 
-func (b *haRows) row(k, v string) {
-	b.WriteByte('\t')
+func (b haRows) row(k, v string) {
+	b.Print("\t")
 	b.padded(k, 30)
-	b.WriteString(" : ")
-	b.WriteString(v)
-	b.WriteByte('\n')
+	b.Print(" : ")
+	b.Print(v)
+	b.Print("\n")
 }
 
-func (b *haRows) padded(s string, width int) {
-	b.WriteString(s)
-	for range width - len(s) {
-		b.WriteByte(' ')
-	}
+func (b haRows) padded(s string, width int) {
+	b.Print(s)
+	b.Print(spaces[:max(width-len(s), 0)])
 }
+
+// spaces fill the widest column.
+const spaces = "                              "
 
 // haText is the answer of gs_ctl query to the byte.
-func (s *state) haText(w *sim.World, in *instance) string {
-	var b haRows
-	b.Grow(2 << 10)
+func (c *ctl) haText(in *instance) {
+	b, s, w := haRows{c.Call}, c.s, c.World
 	st, detail := in.dbState(w)
 	b.block("HA state:")
 	b.row("local_role", in.srv.role)
 	b.row("static_connections", strconv.Itoa(staticConnections(in.srv.conf)))
 	b.row("db_state", st)
 	b.row("detail_information", detail)
-	b.WriteString("\n")
+	b.Print("\n")
 	b.block("Senders info:")
 	n := 0
 	for _, sb := range s.insts {
 		if sb.srv == nil || !sb.srv.linked || sb.srv.up != in.name {
 			continue
 		}
-		s.senderRows(&b, w, in, sb)
+		s.senderRows(b, w, in, sb)
 		n++
 	}
 	if n == 0 {
-		b.WriteString("No information \n")
+		b.Print("No information \n")
 	}
 	b.block("Receiver info:")
 	up := s.inst(in.srv.up)
 	if !in.srv.linked || up == nil || up.srv == nil {
-		b.WriteString("No information \n")
-		return b.String()
+		b.Print("No information \n")
+		return
 	}
 	state := "Normal"
 	if st == "Catchup" {
@@ -477,11 +479,10 @@ func (s *state) haText(w *sim.World, in *instance) string {
 	b.positions(up.lsn, in.lsn)
 	b.row("sync_percent", percent(up.lsn, in.lsn))
 	b.row("channel", fmt.Sprintf("%s:%d<--%s:%d", in.addr, in.srv.port, up.addr, up.port+1))
-	b.WriteString("\n")
-	return b.String()
+	b.Print("\n")
 }
 
-func (b *haRows) positions(sent, got uint64) {
+func (b haRows) positions(sent, got uint64) {
 	from, to := lsnText(sent), lsnText(got)
 	for _, k := range []string{"sender_sent_location", "sender_write_location", "sender_flush_location", "sender_replay_location"} {
 		b.row(k, from)
@@ -522,7 +523,7 @@ func (s *state) senderState(w *sim.World, in, sb *instance) (state, sync string,
 	return state, "Potential", 1
 }
 
-func (s *state) senderRows(b *haRows, w *sim.World, in, sb *instance) {
+func (s *state) senderRows(b haRows, w *sim.World, in, sb *instance) {
 	st, sync, prio := s.senderState(w, in, sb)
 	ava := "Off"
 	if in.srv.conf["most_available_sync"] == "on" {
@@ -539,7 +540,7 @@ func (s *state) senderRows(b *haRows, w *sim.World, in, sb *instance) {
 	b.row("sync_priority", strconv.Itoa(prio))
 	b.row("sync_most_available", ava)
 	b.row("channel", fmt.Sprintf("%s:%d-->%s:%d", in.addr, in.port+1, sb.addr, sb.srv.port))
-	b.WriteString("\n")
+	b.Print("\n")
 }
 
 func (c *ctl) queryBuild() int {
@@ -647,7 +648,8 @@ func (c *ctl) await(in *instance) int {
 	if in.srv.phase == "" && !in.srv.linked {
 		in.srv.detail = "Disconnected"
 	}
-	c.Printf("%s\n switchover timeout after %d seconds. please manually check the cluster status.\n", c.prefix(), c.wait/time.Second)
+	c.prefix()
+	c.Printf("\n switchover timeout after %d seconds. please manually check the cluster status.\n", c.wait/time.Second)
 	return 0
 }
 

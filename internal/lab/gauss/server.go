@@ -82,7 +82,7 @@ func (s *state) conf(w *sim.World, in *instance) map[string]string {
 func staticConnections(conf map[string]string) int {
 	n := 0
 	for i := 1; i <= 8; i++ {
-		if conf[fmt.Sprintf("replconninfo%d", i)] != "" {
+		if conf["replconninfo"+strconv.Itoa(i)] != "" {
 			n++
 		}
 	}

@@ -385,16 +385,26 @@ func (c *Call) look(name string) (place, error) {
 }
 
 // image returns what a file's first line says behind "#!sim:".
-func image(b *Blob) string {
-	const head = "#!sim:"
-	if len(b.data) < len(head) || string(b.data[:len(head)]) != head {
-		return ""
+func image(b *Blob) string { return string(imageLine(b)) }
+
+func imageLine(b *Blob) []byte {
+	line, ok := bytes.CutPrefix(b.data, []byte("#!sim:"))
+	if !ok {
+		return nil
 	}
-	line := b.data[len(head):]
-	if i := bytes.IndexByte(line, '\n'); i >= 0 {
-		line = line[:i]
+	line, _, _ = bytes.Cut(line, []byte("\n"))
+	return line
+}
+
+// program is the tool that a file runs, and what the file says behind its
+// name; nil when it is no program.
+func program(b *Blob) (tool, rest []byte) {
+	line := imageLine(b)
+	if len(line) == 0 {
+		return nil, nil
 	}
-	return string(line)
+	tool, rest, _ = bytes.Cut(line, []byte(" "))
+	return tool, rest
 }
 
 func (c *Call) run() int {
@@ -410,18 +420,17 @@ func (c *Call) run() int {
 	case err != nil:
 		return c.Fail(126, "bash: %s: %s", name, errText(err))
 	}
-	img := image(p.ino.blob)
-	if img == "" {
+	tool, rest := program(p.ino.blob)
+	if tool == nil {
 		c.World.Complain("%s: %s was run but is no program", c.Machine.name, p)
 		return c.Fail(126, "bash: %s: cannot execute binary file: Exec format error", name)
 	}
-	tool, rest, _ := strings.Cut(img, " ")
-	fn := c.World.defs.tools[tool]
+	fn := c.World.defs.tools[string(tool)]
 	if fn == nil {
 		c.World.Complain("%s: no tool %q (%s)", c.Machine.name, tool, p)
 		return c.Fail(126, "bash: %s: cannot execute", name)
 	}
-	c.Path, c.Image = p.String(), rest
+	c.Path, c.Image = p.String(), string(rest)
 	return fn(c)
 }
 

@@ -65,7 +65,13 @@ func (o opts) has(names ...string) bool {
 }
 
 func (c *Call) getopt(short string, long ...string) (opts, bool) {
-	o := opts{set: map[string]string{}}
+	var o opts
+	set := func(name, val string) {
+		if o.set == nil {
+			o.set = map[string]string{}
+		}
+		o.set[name] = val
+	}
 	args := c.Args()
 	for i := 0; i < len(args); i++ {
 		a := args[i]
@@ -77,10 +83,10 @@ func (c *Call) getopt(short string, long ...string) (opts, bool) {
 			name, val, has := strings.Cut(a[2:], "=")
 			switch {
 			case slices.Contains(long, name) && !has, slices.Contains(long, name+"=") && has:
-				o.set[name] = val
+				set(name, val)
 			case slices.Contains(long, name+"=") && i+1 < len(args):
 				i++
-				o.set[name] = args[i]
+				set(name, args[i])
 			default:
 				return o, c.unknown(a)
 			}
@@ -98,10 +104,10 @@ func (c *Call) getopt(short string, long ...string) (opts, bool) {
 						}
 						v = args[i]
 					}
-					o.set[a[j:j+1]] = v
+					set(a[j:j+1], v)
 					break
 				}
-				o.set[a[j:j+1]] = ""
+				set(a[j:j+1], "")
 			}
 		default:
 			o.rest = append(o.rest, a)

@@ -399,7 +399,9 @@ func (a *psArgs) choose(q func(*Proc) bool) {
 }
 
 func (a *psArgs) columns(list string) {
-	for _, f := range strings.Split(list, ",") {
+	n := 1 + strings.Count(list, ",")
+	a.fields, a.heads = slices.Grow(a.fields, n), slices.Grow(a.heads, n)
+	for f := range strings.SplitSeq(list, ",") {
 		name, head, custom := strings.Cut(f, "=")
 		a.fields = append(a.fields, name)
 		if custom {

@@ -716,7 +716,8 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 	if timeout == 0 {
 		timeout = host.DefaultTimeout
 	}
-	r := &running{sess: session{ctx: ctx, m: m}, in: input{r: c.Stdin}, out: buffer{w.scratch()}, err: buffer{w.scratch()}}
+	r := w.command()
+	*r = running{sess: session{ctx: ctx, m: m}, in: input{r: c.Stdin}, out: buffer{w.scratch()}, err: buffer{w.scratch()}}
 	if timeout > 0 {
 		r.sess.deadline = w.now.Add(timeout)
 	}
@@ -727,6 +728,7 @@ func (m *Machine) session(ctx context.Context, u *User, c host.Cmd, p Point) (ho
 	rec.Ran = true
 	code, ended := r.call.top(cost + m.slow + f.delay)
 	stdout, stderr := w.result(&r.out), w.result(&r.err)
+	w.idle = append(w.idle, r)
 	if w.strikeAfter(m, f, p) || ended != nil {
 		if ended == nil {
 			ended = errLost
@@ -752,6 +754,16 @@ type running struct {
 	sess     session
 	in       input
 	out, err buffer
+}
+
+// command is room for a command that is to run: it was another's before.
+func (w *World) command() *running {
+	if len(w.idle) == 0 {
+		return new(running)
+	}
+	r := w.idle[len(w.idle)-1]
+	w.idle = w.idle[:len(w.idle)-1]
+	return r
 }
 
 // scratch is room for what a command says: it was another's before.

@@ -54,7 +54,8 @@ type World struct {
 	faults     []Fault
 	struck     map[FaultKind]int
 	complaints []string
-	spare      [][]byte // see scratch
+	spare      [][]byte   // see scratch
+	idle       []*running // see command
 
 	// OnCommand, if set, is called before and after each command that reaches
 	// a machine by its Run, without the world's lock: it may Clone. An error
