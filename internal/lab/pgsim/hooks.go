@@ -2,6 +2,7 @@ package pgsim
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/shiplift/shiplift/internal/lab/sim"
 )
@@ -63,9 +64,13 @@ func (r *room) move(w *sim.World) {
 }
 
 // handOver stops one server in order and makes another the primary, whom all
-// that followed the first one follow.
+// that followed the first one follow, with slots where those use slots; one that
+// only holds WAL for a while makes no cluster of slots.
 func (r *room) handOver(w *sim.World, old, to *node) {
-	slots := len(old.slots) > 0
+	slots := slices.ContainsFunc(r.order, func(name string) bool {
+		n := r.nodes[name]
+		return n != old && n.slot != "" && r.told(n) == old
+	})
 	r.shutdown(w, w.Machine(old.name), old)
 	m := w.Machine(to.name)
 	r.add(to, to.tli()+1, 0)
