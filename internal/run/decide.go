@@ -154,7 +154,7 @@ func decideBack(t *Trail, s *Session) Decision {
 	left := newLeftovers(t)
 	for i := len(t.Steps) - 1; i >= 0; i-- {
 		step, st := &t.Plan.Steps[i], &t.Steps[i]
-		undone := !undoable(*step) || st.Status == Pending
+		undone := !undoable(step) || st.Status == Pending
 		// What another node owes is left alone by this process: it would be tried for ever.
 		held := !undone && left.keeps(i, st.Status == Owing && s.Failed[i])
 		for _, need := range t.needs[i] {
@@ -257,7 +257,7 @@ func (l *leftovers) oweBetween(i int) {
 		return
 	}
 	for j := range i {
-		if other := &l.t.Plan.Steps[j]; likeOf(other) == likeOf(step) && undoable(*other) && l.t.Steps[j].Status != Pending {
+		if other := &l.t.Plan.Steps[j]; likeOf(other) == likeOf(step) && undoable(other) && l.t.Steps[j].Status != Pending {
 			l.oweAll(i, other)
 		}
 	}

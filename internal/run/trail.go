@@ -230,8 +230,8 @@ func (t *Trail) State(alive bool) State {
 
 // Progress counts what is done, or undone on the way back, and the step that runs.
 func (t *Trail) Progress() (done, total int) {
-	for i, s := range t.Plan.Steps {
-		st := &t.Steps[i]
+	for i := range t.Plan.Steps {
+		s, st := &t.Plan.Steps[i], &t.Steps[i]
 		if t.Back {
 			if s.Phase != plan.Apply || !undoable(s) {
 				continue
@@ -251,4 +251,4 @@ func (t *Trail) Progress() (done, total int) {
 }
 
 // undoable reports whether the way back has anything to do for a step.
-func undoable(s plan.Step) bool { return s.Gate == nil && s.Class != plan.ReadOnly }
+func undoable(s *plan.Step) bool { return s.Gate == nil && s.Class != plan.ReadOnly }

@@ -125,6 +125,9 @@ var sitesOwn = map[string][]string{
 
 func isSitesOwn(part, name string) bool {
 	for _, glob := range sitesOwn[part] {
+		if !strings.Contains(name, strings.Trim(glob, "*")) {
+			continue // most names: no need to match
+		}
 		if dir, all := strings.CutSuffix(glob, "/*"); all && strings.HasPrefix(name, dir+"/") {
 			return true
 		}

@@ -291,13 +291,14 @@ func (d *session) run(stmt string) {
 	d.c.Sleep(20 * time.Millisecond)
 	sv, l := r.servers[s.Name], r.see(w, s.Member)
 	procDone := d.word("DMSQL 过程已成功完成", "DMSQL executed successfully")
+	selects := reSelect.FindStringSubmatch(stmt)
 	switch {
 	case strings.EqualFold(stmt, "SELECT ID_CODE"):
 		d.table([]string{"ID_CODE"}, [][]string{{idCode(sv.Release)}})
 	case strings.EqualFold(stmt, "SELECT PERMANENT_MAGIC"):
 		d.table([]string{"PERMANENT_MAGIC"}, [][]string{{fmt.Sprint(l.PermMagic)}})
-	case reSelect.MatchString(stmt):
-		d.query(reSelect.FindStringSubmatch(stmt))
+	case selects != nil:
+		d.query(selects)
 	case rePara.MatchString(stmt):
 		d.para(rePara.FindStringSubmatch(stmt), sv)
 		d.done0(procDone)
