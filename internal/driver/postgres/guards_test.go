@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -722,5 +723,45 @@ func TestAStartThatMetThePrimaryGoesBack(t *testing.T) {
 	target.Undoing = true
 	if st, err = (startAction{}).Probe(t.Context(), target); st != driver.Half || err != nil {
 		t.Errorf("on the way back: %s %v, want a step that is undone", st, err)
+	}
+}
+
+// slowGoodbye is a machine that takes its time over every connection but the first.
+type slowGoodbye struct {
+	host.Host
+	dials atomic.Int32
+	said  atomic.Bool // a second connection was asked for and answered
+}
+
+func (h *slowGoodbye) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if h.dials.Add(1) > 1 {
+		<-time.After(30 * time.Millisecond)
+		defer h.said.Store(true)
+	}
+	return h.Host.Dial(ctx, network, address)
+}
+
+// TestNothingGoesOnBehindAConnectionThatBroke: the library asks the server to
+// end the statement; the run goes on when that is over.
+func TestNothingGoesOnBehindAConnectionThatBroke(t *testing.T) {
+	t.Parallel()
+	l, env, _ := planned(t, 2)
+	slow := &slowGoodbye{Host: env.Hosts["db1"]}
+	env.Hosts["db1"] = slow
+	s, err := siteOf(env, "db1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	l.World.Machine("db1").Cut(true)
+	if _, err := c.inRecovery(t.Context()); err == nil {
+		t.Fatal("the link is cut, and the server has answered")
+	}
+	if !slow.said.Load() {
+		t.Error("the connection's goodbye comes beside what the run does next")
 	}
 }

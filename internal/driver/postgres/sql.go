@@ -49,6 +49,7 @@ type conn struct {
 const (
 	connectTimeout   = 10 * time.Second
 	statementTimeout = 30 * time.Second
+	goodbyeTimeout   = 2 * time.Second
 )
 
 // runtimeParams are set for the tool's own sessions.
@@ -126,7 +127,7 @@ func (c *conn) close() {
 	if c == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 	defer cancel()
 	_ = c.pg.Close(ctx) // the session is of no more use; the server ends it by itself too
 }
@@ -160,8 +161,24 @@ func (c *conn) within(ctx context.Context, limit time.Duration, tag, sql string,
 	return rows, nil
 }
 
+// ended waits until a connection that broke is over. The library asks the
+// server on a goroutine of its own to end the statement: it would do so beside
+// what the run does next.
+func (c *conn) ended() {
+	if !c.pg.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
+	defer cancel()
+	select {
+	case <-c.pg.CleanupDone():
+	case <-ctx.Done(): // a link that hangs
+	}
+}
+
 // failed names the statement by its tag: its text may hold a secret.
 func (c *conn) failed(tag string, err error) error {
+	c.ended()
 	return fmt.Errorf("%s: %s: %w", c.node, tag, err)
 }
 
