@@ -255,9 +255,11 @@ type leasedConn struct {
 }
 
 // Write sends only while the lease is ours: a process that stood still until
-// its lease had run out changes nothing more.
+// its lease had run out changes nothing more. The connection ends with the lease:
+// nobody waits for an answer to what was not sent.
 func (c *leasedConn) Write(b []byte) (int, error) {
 	if err := c.lease.ours(context.Background()); err != nil {
+		_ = c.Conn.Close()
 		return 0, err
 	}
 	return c.Conn.Write(b)

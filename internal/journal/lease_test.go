@@ -631,7 +631,8 @@ func TestAStatementNeedsTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
 		set, _ := fakes("db1")
-		set["db1"] = dials{set["db1"]}
+		server := &taking{}
+		set["db1"] = dials{set["db1"], server}
 		inv := inventory("db1")
 		l, err := Acquire(ctx, set, inv, operator("ann", 1), "apply", LeaseOptions{Clock: wait.Real{}})
 		if err != nil {
@@ -648,6 +649,9 @@ func TestAStatementNeedsTheLease(t *testing.T) {
 		if _, err := c.Write([]byte("select pg_promote()")); !errors.Is(err, ErrLost) {
 			t.Errorf("behind the lease: %v", err)
 		}
+		if !server.closed {
+			t.Error("the connection is still open: who sends waits for an answer to what was not sent")
+		}
 		if _, err := l.Hosts()["db1"].Dial(ctx, "tcp", "db1:5432"); !errors.Is(err, ErrLost) {
 			t.Errorf("a new connection behind the lease: %v", err)
 		}
@@ -655,10 +659,18 @@ func TestAStatementNeedsTheLease(t *testing.T) {
 }
 
 // dials is a node whose server takes everything.
-type dials struct{ host.Host }
+type dials struct {
+	host.Host
+	server *taking
+}
 
-func (dials) Dial(context.Context, string, string) (net.Conn, error) { return taking{}, nil }
+func (d dials) Dial(context.Context, string, string) (net.Conn, error) { return d.server, nil }
 
-type taking struct{ net.Conn }
+type taking struct {
+	net.Conn
+	closed bool
+}
 
-func (taking) Write(b []byte) (int, error) { return len(b), nil }
+func (*taking) Write(b []byte) (int, error) { return len(b), nil }
+
+func (t *taking) Close() error { t.closed = true; return nil }
